@@ -1,0 +1,18 @@
+/// Carries out a plan: the clones' tensors.
+///
+/// Input: a Graph and its Plan. Output: for each clone its tensors, by TensorId. Knows no slots: which slot gets which
+/// tensor is the fronts' business (rebuild).
+#pragma once
+
+#include <ramet/plan.h>
+
+namespace ramet::core {
+
+/// Makes the tensors of `n` clones: result[i][t] stands for graph.tensors[t] in the i-th clone.
+///
+/// share and held: the source's own tensor (an alias). copy: a detached leaf with its own memory and the source's
+/// sizes, strides, dtype, device, conj and neg bits and requires_grad; tensors over one storage stay so. Opaque
+/// tensors are left undefined unless shared. The source is never changed. Needs no GIL, and may be called without it.
+std::vector<std::vector<at::Tensor>> materialize(const Graph& graph, const Plan& plan, std::size_t n);
+
+}  // namespace ramet::core

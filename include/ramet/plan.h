@@ -1,0 +1,55 @@
+/// Decides what every tensor of a clone will be, before anything is allocated.
+///
+/// Input: a Graph, its Catalog and Rules. Output: a Plan. All errors about rules come from here; a plan that exists can
+/// be carried out. Makes no tensor and reads no data.
+#pragma once
+
+#include <ramet/catalog.h>
+#include <ramet/rules.h>
+
+namespace ramet::core {
+
+using RuleId = uint32_t;
+using BlockId = uint32_t;
+
+/// Bytes [begin, end) of a block's source, which stand from `at` on in the block.
+struct Range {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t at = 0;
+};
+
+/// One storage of the clone: what was one storage stays one (per part, mode, device and dtype).
+struct Block {
+  c10::StorageImpl* source = nullptr;
+  at::Device device = at::kCPU;
+  int64_t bytes = 0;
+  uint32_t first = 0;  ///< Its ranges are [first, first + count) of Plan::ranges.
+  uint32_t count = 0;
+};
+
+/// What becomes of one tensor.
+struct Decision {
+  Mode mode = Mode::copy;
+  bool held = false;     ///< Beneath a kept module, or kept itself: the source's own tensor.
+  RuleId rule = none;    ///< The rule that decided; `none` for the default.
+  BlockId block = none;  ///< For a copy with bytes; `none`: the tensor is cloned by its own means.
+  int64_t offset = 0;    ///< Of its first element in the block, in bytes.
+};
+
+struct Plan {
+  std::vector<Decision> tensors;  ///< By TensorId.
+  std::vector<Block> blocks;
+  std::vector<Range> ranges;
+};
+
+/// Plans a clone of `graph` under `rules`.
+///
+/// For one slot the narrower rule wins: the higher rank; among types and among modules the one within the other. What
+/// the highest rank decides for one slot of a tensor holds for all that are tied to it, views included. A storage of
+/// which less than half is in use is compacted to the ranges that are. Throws PlanError for rules that disagree, with
+/// every path and both rules; UncloneableError for a refused node that no boundary holds. Pure: safe to call at once
+/// from several threads.
+Plan plan(const Graph& graph, const Catalog& catalog, const Rules& rules);
+
+}  // namespace ramet::core

@@ -1,0 +1,57 @@
+/// What a user asks for: modes, and the selectors that name where each applies.
+///
+/// A front turns objects, types and predicates into selections by itself, and paths, globs and kinds by the functions
+/// here. A Selection refers to one graph. Nothing is decided here: see plan.h.
+#pragma once
+
+#include <ramet/paths.h>
+
+namespace ramet::core {
+
+/// What a tensor slot of the clone gets. The words are those of docs/concepts.md.
+enum class Mode : uint8_t { copy, share, alias, lazy, differentiable, init, meta };
+
+/// "copy", "share", ...
+std::string_view to_string(Mode mode);
+
+/// How narrow a selector is; the narrower one wins. A glob, or a predicate, ranks as a module does.
+enum class Rank : uint8_t { all, kind, type, module, tensor };
+
+/// What one selector names in one graph.
+struct Selection {
+  Rank rank = Rank::all;
+  SlotKind kind = SlotKind::parameter;  ///< For Rank::kind: parameter or buffer.
+  std::string text;                     ///< As the user would write it: `'encoder.*'`, `nn.LayerNorm`.
+  std::vector<NodeId> under;            ///< Modules: every tensor beneath them is named.
+  std::vector<SlotId> slots;            ///< Slots named one by one.
+};
+
+/// A mode and one selector; a list of selectors makes as many rules.
+struct Rule {
+  Mode mode = Mode::copy;
+  Selection where;
+};
+
+struct Rules {
+  std::vector<Rule> modes;
+  std::vector<Selection> keep;  ///< What the front's walk held already (Fate::held); here for reasons and errors.
+};
+
+/// `True`: every parameter and buffer.
+Selection select_all(std::string text);
+
+/// All parameters, or all buffers: what is registered as such.
+Selection select_kind(SlotKind kind, std::string text);
+
+/// What a path or a glob names. `quoted` is how errors show it.
+///
+/// Throws PlanError if it matches nothing (with the nearest names), or names plain state, which only keep can.
+Selection select_path(const Graph& graph, const Paths& paths, std::string_view text, std::string quoted);
+
+/// One module or one tensor, by its node.
+Selection select_node(const Graph& graph, NodeId node, std::string text);
+
+/// All modules of a type, as found by the front. Throws PlanError if there is none.
+Selection select_type(std::vector<NodeId> modules, std::string text);
+
+}  // namespace ramet::core
