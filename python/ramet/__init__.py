@@ -1,0 +1,21 @@
+"""Clones neural-network modules with exact control of what the clone shares with its source."""
+
+import torch as _torch  # noqa: F401  (loads the libraries that the engine links)
+
+from ramet._C import PlanError, UncloneableError
+from ramet._catalog import Catalog, Tie, catalog
+from ramet._clone import clone, clones
+from ramet._plan import Decision, Plan, plan
+
+__all__ = [
+    "Catalog",
+    "Decision",
+    "Plan",
+    "PlanError",
+    "Tie",
+    "UncloneableError",
+    "catalog",
+    "clone",
+    "clones",
+    "plan",
+]

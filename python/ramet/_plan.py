@@ -1,0 +1,84 @@
+"""What a clone would do, without doing it: ``plan``, ``Plan`` and ``Decision``."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from ramet import _C
+from ramet._rules import Keep, Rule, requested
+
+
+class Decision(NamedTuple):
+    """What a slot of the clone gets.
+
+    Attributes:
+        mode: ``"copy"``, ``"share"``, or ``"keep"``.
+        why: the rule that decided, as in ``share='encoder'``; ``"default"`` if none did.
+        nbytes: what is allocated for it; 0 where another path's storage already holds it.
+    """
+
+    mode: str
+    why: str
+    nbytes: int
+
+
+class Plan(Mapping[str, Decision]):
+    """What a clone would do: a mapping from each tensor slot's path, in walk order, to its ``Decision``.
+
+    Slots that ``keep`` names are in it too. Prints as a table.
+    """
+
+    def __init__(self, made: _C.Plan) -> None:
+        """Takes what the engine planned; call ``ramet.plan`` instead."""
+        self._made = made
+        self._decisions = {path: Decision(mode, why, nbytes) for path, mode, why, nbytes in made.rows()}
+
+    @property
+    def nbytes(self) -> int:
+        """All bytes that a clone allocates."""
+        return self._made.nbytes()
+
+    def __getitem__(self, path: str) -> Decision:
+        return self._decisions[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decisions)
+
+    def __len__(self) -> int:
+        return len(self._decisions)
+
+    def __repr__(self) -> str:
+        return f"Plan({self._decisions!r})"
+
+    def __str__(self) -> str:
+        return str(self._made).rstrip("\n")
+
+
+def plan(source: object, /, *, copy: Rule = None, share: Rule = None, keep: Keep = None) -> Plan:
+    """Says what ``clone`` with the same arguments would do, without allocating a tensor.
+
+    Args:
+        source: as for ``clone``.
+        copy: as for ``clone``.
+        share: as for ``clone``.
+        keep: as for ``clone``.
+
+    Returns:
+        For every tensor slot its mode, the rule that decided, and the bytes to be allocated.
+
+    Raises:
+        PlanError: as for ``clone``.
+        UncloneableError: as for ``clone``.
+
+    Example:
+        >>> import ramet
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+        >>> print(ramet.plan(model, share=nn.LayerNorm))
+        path      mode   bytes  why
+        0.weight  copy   64 B   default
+        0.bias    copy   16 B   default
+        1.weight  share  0 B    share=nn.LayerNorm
+        1.bias    share  0 B    share=nn.LayerNorm
+        4 slots, 80 B to allocate
+    """
+    return Plan(_C.plan(source, requested(copy, share, keep)))

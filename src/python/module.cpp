@@ -1,0 +1,143 @@
+/// The extension module ramet._C: each function is the pipeline from walk to rebuild. Signatures, documentation and
+/// rendering are the Python package's business.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <ramet/errors.h>
+#include <ramet/materialize.h>
+#include <ramet/report.h>
+
+#include <sstream>
+
+#include "python/rebuild.h"
+#include "python/selectors.h"
+
+namespace ramet::python {
+namespace {
+
+/// No garbage collection while thousands of objects are made, none of which can be garbage: it would take most of the
+/// time. Restored on every way out.
+class CollectionPause {
+ public:
+  CollectionPause() : was_enabled_(PyGC_Disable() != 0) {}
+  ~CollectionPause() {
+    if (was_enabled_) PyGC_Enable();
+  }
+  CollectionPause(const CollectionPause&) = delete;
+  CollectionPause& operator=(const CollectionPause&) = delete;
+
+ private:
+  bool was_enabled_;
+};
+
+Requests requests_of(const py::dict& given) {
+  Requests result;
+  for (const core::Mode mode : {core::Mode::copy, core::Mode::share}) {
+    const py::str key{std::string(to_string(mode))};
+    if (given.contains(key)) result.modes.emplace_back(mode, given[key]);
+  }
+  result.keep = given.contains("keep") ? py::object(given["keep"]) : py::none();
+  return result;
+}
+
+/// A walk and its rules, with the plan that they make.
+struct Planned {
+  Planned(py::handle source, const py::dict& given) {
+    const Requests requests = requests_of(given);
+    WalkOptions options;
+    options.boundary = boundary_of(source, requests.keep);
+    walk = python::walk(source, options);
+    rules = rules_of(walk, requests);
+    core::Catalog catalog;
+    catalog.groups = core::groups(walk.graph);
+    plan = core::plan(walk.graph, catalog, rules);
+  }
+
+  Walk walk;
+  core::Rules rules;
+  core::Plan plan;
+};
+
+py::list clones(py::handle source, std::size_t n, const py::dict& given) {
+  const CollectionPause pause;
+  Planned planned(source, given);
+  std::vector<std::vector<at::Tensor>> tensors;
+  {
+    const py::gil_scoped_release release;
+    tensors = core::materialize(planned.walk.graph, planned.plan, n);
+  }
+  py::list result(n);
+  for (std::size_t i = 0; i < n; ++i) result[i] = rebuild(planned.walk, tensors[i]);
+  return result;
+}
+
+template <class Error>
+void register_error(py::module_& module, const char* name, PyObject* base, const char* doc) {
+  static PyObject* type = nullptr;
+  type = PyErr_NewExceptionWithDoc((std::string("ramet.") + name).c_str(), doc, base, nullptr);
+  if (type == nullptr) throw py::error_already_set();
+  module.add_object(name, py::reinterpret_borrow<py::object>(type));
+  py::register_exception_translator([](std::exception_ptr thrown) {
+    try {
+      if (thrown) std::rethrow_exception(thrown);
+    } catch (const Error& error) {
+      PyErr_SetString(type, error.what_without_backtrace());
+    }
+  });
+}
+
+template <class Table>
+std::string table(const Table& it) {
+  std::ostringstream out;
+  out << it;
+  return out.str();
+}
+
+py::list ties(const Catalog& catalog) {
+  py::list result;
+  for (const Tie& tie : catalog) result.append(py::make_tuple(tie.kind, tie.names, tie.nbytes));
+  return result;
+}
+
+py::object find_tie(const Catalog& catalog, const std::string& path) {
+  const Tie* tie = catalog.find(path);
+  return tie == nullptr ? py::object(py::none()) : py::int_(tie - &catalog[0]);
+}
+
+py::list rows(const Plan& plan) {
+  py::list result;
+  for (const PlanRow& row : plan) result.append(py::make_tuple(row.path, row.mode, row.why, row.nbytes));
+  return result;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, module) {
+  module.doc() = "The engine of ramet; see the package for what each function does.";
+  register_error<PlanError>(
+      module, "PlanError", PyExc_ValueError,
+      "A rule, a selector or a path that cannot be carried out; the message says what to write instead.");
+  register_error<UncloneableError>(module, "UncloneableError", PyExc_TypeError,
+                                   "Something that cannot be cloned: its path, its type, and keep= as the way out.");
+  py::class_<Catalog>(module, "Catalog")
+      .def("ties", &ties)
+      .def("find", &find_tie, py::arg("path"))
+      .def("__str__", &table<Catalog>);
+  py::class_<Plan>(module, "Plan").def("rows", &rows).def("nbytes", &Plan::nbytes).def("__str__", &table<Plan>);
+  module.def("clones", &clones, py::arg("source"), py::arg("n"), py::arg("rules"));
+  module.def(
+      "catalog",
+      [](py::handle source) {
+        const Walk walked = walk(source, {});
+        return Catalog(walked.graph, core::catalog(walked.graph));
+      },
+      py::arg("source"));
+  module.def(
+      "plan",
+      [](py::handle source, const py::dict& rules) {
+        const Planned planned(source, rules);
+        return Plan(planned.walk.graph, planned.rules, planned.plan);
+      },
+      py::arg("source"), py::arg("rules"));
+}
+
+}  // namespace ramet::python

@@ -1,0 +1,14 @@
+/// Builds one clone from a Walk and its tensors.
+///
+/// Input: a Walk and the clone's tensors by TensorId. Output: the clone of the walk's source. Never looks at rules: it
+/// maps slots, in the order in which the walk met them. User code runs only when all that is not the user's stands.
+#pragma once
+
+#include "python/walk.h"
+
+namespace ramet::python {
+
+/// Builds the clone; the source is read, never changed. Throws RuntimeError if it is no longer what the walk saw.
+py::object rebuild(Walk& walk, const std::vector<at::Tensor>& tensors);
+
+}  // namespace ramet::python

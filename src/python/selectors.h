@@ -1,0 +1,22 @@
+/// Python selectors into the core's rules, and keep into the walk's boundary.
+#pragma once
+
+#include <ramet/rules.h>
+
+#include "python/walk.h"
+
+namespace ramet::python {
+
+/// What the user asked for, as given: one entry a mode, and keep. None where not given.
+struct Requests {
+  std::vector<std::pair<core::Mode, py::object>> modes;
+  py::object keep;
+};
+
+/// The objects that `keep` names in `source`. Throws PlanError for what keep cannot do.
+Boundary boundary_of(py::handle source, const py::object& keep);
+
+/// The rules for one walk. Throws PlanError for selectors that match nothing or are of no use.
+core::Rules rules_of(Walk& walk, const Requests& requests);
+
+}  // namespace ramet::python

@@ -1,0 +1,162 @@
+/// Looks at a Python type as copy.deepcopy would, once.
+#include "python/types.h"
+
+#include <array>
+#include <string>
+
+namespace ramet::python {
+namespace {
+
+py::object attribute(py::handle object, const char* name) {
+  PyObject* found = PyObject_GetAttrString(object.ptr(), name);
+  if (found == nullptr) PyErr_Clear();
+  return py::reinterpret_steal<py::object>(found);
+}
+
+bool same_attribute(py::handle a, py::handle b, const char* name) {
+  return attribute(a, name).ptr() == attribute(b, name).ptr();
+}
+
+// Types whose objects are immutable or one of a kind, by name: torch's and the standard library's.
+bool is_atomic_class(py::handle type) {
+  static const std::array<std::array<const char*, 2>, 14> names{{{"torch", "dtype"},
+                                                                 {"torch", "device"},
+                                                                 {"torch", "layout"},
+                                                                 {"torch", "memory_format"},
+                                                                 {"torch", "qscheme"},
+                                                                 {"torch", "Size"},
+                                                                 {"re", "Pattern"},
+                                                                 {"types", "ModuleType"},
+                                                                 {"types", "BuiltinFunctionType"},
+                                                                 {"types", "FunctionType"},
+                                                                 {"types", "MethodDescriptorType"},
+                                                                 {"types", "WrapperDescriptorType"},
+                                                                 {"types", "CodeType"},
+                                                                 {"weakref", "ReferenceType"}}};
+  for (const auto& [module, name] : names) {
+    if (attribute(py::module_::import(module), name).ptr() == type.ptr()) return true;
+  }
+  return PyObject_IsSubclass(type.ptr(), torch_class("enum", "Enum").ptr()) == 1;
+}
+
+}  // namespace
+
+py::object torch_class(const char* module, const char* name) { return py::module_::import(module).attr(name); }
+
+Types::Types()
+    : copyreg_(py::module_::import("copyreg")),
+      module_(torch_class("torch.nn", "Module")),
+      tensor_(torch_class("torch", "Tensor")),
+      parameter_(torch_class("torch.nn", "Parameter")) {
+  const auto known = [&](PyTypeObject& type, Shape shape) { facts_[&type].shape = shape; };
+  for (PyTypeObject* type : {Py_TYPE(Py_None), &PyBool_Type, &PyLong_Type, &PyFloat_Type, &PyComplex_Type,
+                             &PyUnicode_Type, &PyBytes_Type, &PyType_Type, &PyFunction_Type, &PyCFunction_Type,
+                             &PyRange_Type, &PyProperty_Type, Py_TYPE(Py_Ellipsis), Py_TYPE(Py_NotImplemented)}) {
+    known(*type, Shape::atomic);
+  }
+  known(PyList_Type, Shape::list);
+  known(PyTuple_Type, Shape::tuple);
+  known(PyDict_Type, Shape::dict);
+  known(PyODict_Type, Shape::ordered_dict);
+  known(PySet_Type, Shape::set);
+  known(PyMethod_Type, Shape::method);
+}
+
+bool Types::is_atomic(PyObject* object) {
+  PyTypeObject* type = Py_TYPE(object);
+  if (object == Py_None || type == &PyBool_Type || type == &PyLong_Type || type == &PyUnicode_Type ||
+      type == &PyFloat_Type) {
+    return true;
+  }
+  if (type == &PyTuple_Type) {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) {
+      if (!is_atomic(PyTuple_GET_ITEM(object, i))) return false;
+    }
+    return true;
+  }
+  if (type == &PyFrozenSet_Type) {
+    for (const py::handle item : py::reinterpret_borrow<py::object>(object)) {
+      if (!is_atomic(item.ptr())) return false;
+    }
+    return true;
+  }
+  return of(type).shape == Shape::atomic;
+}
+
+const TypeFacts& Types::add(PyTypeObject* type) { return facts_[type] = inspect(type); }
+
+TypeFacts Types::inspect(PyTypeObject* type) const {
+  const py::handle object(reinterpret_cast<PyObject*>(type));
+  TypeFacts facts;
+  if (PyType_IsSubtype(type, &PyType_Type) || is_atomic_class(object)) {
+    facts.shape = Shape::atomic;
+    return facts;
+  }
+  const auto subclass = [&](const py::object& of) {
+    return PyType_IsSubtype(type, reinterpret_cast<PyTypeObject*>(of.ptr())) != 0;
+  };
+  if (subclass(tensor_)) return inspect_tensor(object, facts);
+  if (subclass(module_)) return inspect_module(object, facts);
+  facts.ask_instance = bool(attribute(object, "__getattr__"));
+  if (attribute(object, "__deepcopy__")) {
+    facts.shape = Shape::leaf;
+  } else if (reduces_by_default(object) && only_dict(object) && type->tp_new == PyBaseObject_Type.tp_new &&
+             !attribute(object, "__setstate__")) {
+    facts.shape = Shape::plain;
+  }
+  return facts;
+}
+
+// The default __reduce_ex__ over the default __getstate__ (object's own, from Python 3.11 on).
+bool Types::reduces_by_default(py::handle type) const {
+  const py::handle object(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
+  return same_attribute(type, object, "__reduce_ex__") && same_attribute(type, object, "__reduce__") &&
+         (same_attribute(type, object, "__getstate__") || same_attribute(type, module_, "__getstate__")) &&
+         !attribute(type, "__getnewargs__") && !attribute(type, "__getnewargs_ex__") &&
+         !copyreg_.attr("dispatch_table").contains(type);
+}
+
+// An instance is its __dict__ and nothing else: no __slots__, no built-in base with contents of its own.
+bool Types::only_dict(py::handle type) const {
+  const auto* object = reinterpret_cast<PyTypeObject*>(type.ptr());
+  if (object->tp_itemsize != 0 || object->tp_dictoffset == 0) return false;
+  for (const PyTypeObject* base = object; base != nullptr; base = base->tp_base) {
+    if (!PyType_HasFeature(const_cast<PyTypeObject*>(base), Py_TPFLAGS_HEAPTYPE) && base != &PyBaseObject_Type) {
+      return false;
+    }
+  }
+  return py::len(copyreg_.attr("_slotnames")(type)) == 0;
+}
+
+TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
+  facts.is_module = true;
+  facts.ask_instance = !same_attribute(type, module_, "__getattr__");
+  if (attribute(type, "__deepcopy__")) {
+    facts.shape = Shape::leaf;
+    return facts;
+  }
+  const py::handle object(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
+  const bool reduces = same_attribute(type, object, "__reduce_ex__") && same_attribute(type, object, "__reduce__") &&
+                       !copyreg_.attr("dispatch_table").contains(type);
+  if (!reduces || !only_dict(type)) return facts;
+  facts.shape = Shape::module;
+  facts.getstate = !same_attribute(type, module_, "__getstate__");
+  // torch.nn's own ones add attributes that old pickles lack, but an RNN's sets up its flat weights.
+  const py::object setstate = attribute(type, "__setstate__");
+  const py::object owner = attribute(setstate, "__module__"), name = attribute(setstate, "__qualname__");
+  const auto module = owner ? owner.cast<std::string>() : std::string();
+  const auto qualified = name ? name.cast<std::string>() : std::string();
+  const bool torchs_own = module.rfind("torch.nn.modules.", 0) == 0 && qualified.rfind("RNNBase.", 0) != 0;
+  facts.setstate = facts.getstate || !torchs_own;
+  return facts;
+}
+
+TypeFacts Types::inspect_tensor(py::handle type, TypeFacts facts) const {
+  facts.is_tensor = true;
+  const bool own_deepcopy =
+      !same_attribute(type, tensor_, "__deepcopy__") && !same_attribute(type, parameter_, "__deepcopy__");
+  facts.shape = own_deepcopy ? Shape::leaf : Shape::tensor;
+  return facts;
+}
+
+}  // namespace ramet::python

@@ -1,0 +1,53 @@
+/// Walks Python objects into a Graph.
+///
+/// Input: a module or a session's container, and the boundary. Output: a Walk: the graph, and for every node the Python
+/// object and how it is cloned. Changes nothing; runs user code only where `__reduce_ex__` or `__getstate__` is the
+/// user's. Worklist, not recursion.
+#pragma once
+
+#include <ramet/graph.h>
+
+#include <unordered_map>
+#include <unordered_set>
+
+#include "python/types.h"
+
+namespace ramet::python {
+
+/// The Python side of a node.
+struct Item {
+  py::object object;
+  py::object extra;  ///< A module's or plain object's __dict__ (or state); what `__reduce_ex__` gave; else null.
+  Shape shape = Shape::atomic;
+};
+
+struct Walk {
+  core::Graph graph;
+  std::vector<Item> items;  ///< By NodeId.
+  Types types;
+};
+
+/// The objects at which the walk stops: the clone holds them as they are. All beneath a kept module is held too.
+using Boundary = std::unordered_set<PyObject*>;
+
+struct WalkOptions {
+  Boundary boundary;
+  bool every_state = false;  ///< A node for every mutable plain object, also where a flat copy would do: for globs.
+};
+
+/// Walks `source`: a torch.nn.Module, or tuples, lists and dicts of these (a session). Throws PlanError for anything
+/// else.
+Walk walk(py::handle source, const WalkOptions& options);
+
+/// The normalised result of `__reduce_ex__`: (callable, args, state or None, list of items or None, dict items or
+/// None).
+struct Reduced {
+  explicit Reduced(py::handle tuple) : parts(py::reinterpret_borrow<py::tuple>(tuple)) {}
+  py::tuple args() const { return parts[1]; }
+  py::object state() const { return parts[2]; }
+  py::object list_items() const { return parts[3]; }
+  py::object dict_items() const { return parts[4]; }
+  py::tuple parts;
+};
+
+}  // namespace ramet::python
