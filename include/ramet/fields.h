@@ -1,0 +1,165 @@
+/// Member lists: what a clone of a class must rebind. One line a class.
+///
+///   struct NetImpl : torch::nn::Module {
+///     torch::nn::Linear fc1{nullptr}, fc2{nullptr};
+///     torch::Tensor scale;
+///     RAMET_MODULE(NetImpl, fc1, fc2, scale)   // last in the class
+///   };
+///
+/// Listed are members that refer to something: tensors, module handles, AnyModule, pointers to modules, shared_ptr to
+/// state, and vectors, arrays, maps, pairs and optionals of these. Everything else is copied by the copy constructor.
+#pragma once
+
+#include <ramet/members.h>
+#include <ramet/registry.h>
+
+namespace ramet {
+namespace detail {
+
+/// The name of a member, from how the compiler spells a pointer to it.
+template <auto member>
+constexpr std::string_view name_of() {
+  std::string_view text = __PRETTY_FUNCTION__;
+  text = text.substr(0, text.find_last_not_of("])") + 1);
+  return text.substr(text.find_last_of(": ") + 1);
+}
+
+template <auto member>
+struct Kept {};
+template <auto member, auto function>
+struct Copied {};
+template <class Base>
+struct Inherited {};
+
+template <std::size_t n>
+struct Text {
+  constexpr Text(const char (&text)[n]) { std::copy_n(text, n, value); }
+  char value[n];
+};
+template <Text name, auto accessor>
+struct Reached {};
+
+template <class T, class M, class Class>
+void visit_member(T& module, Visitor& visitor, M Class::*member, std::string_view name) {
+  Member<M>::visit(visitor, name, module.*member);
+}
+
+/// One entry of a list: a pointer to a member, or one of the policies below.
+template <auto entry>
+struct Entry {
+  template <class T>
+  static void visit(T& module, Visitor& visitor) {
+    visit_member(module, visitor, entry, name_of<entry>());
+  }
+};
+
+template <auto member, Kept<member> entry>
+struct Entry<entry> {
+  template <class T>
+  static void visit(T& module, Visitor& visitor) {
+    using M = std::remove_reference_t<decltype(module.*member)>;
+    visitor.keeping = true;
+    if constexpr (requires { typename M::element_type; } && !Holder<M>) {
+      if constexpr (!Module<typename M::element_type>) {
+        // Never copied, so a type that cannot be copied will do.
+        constexpr auto uncopied = [](const auto&) { return Visitor::StatePtr(); };
+        visit_state<typename M::element_type, uncopied>(visitor, name_of<member>(), module.*member);
+      } else {
+        Member<M>::visit(visitor, name_of<member>(), module.*member);
+      }
+    } else {
+      Member<M>::visit(visitor, name_of<member>(), module.*member);
+    }
+    visitor.keeping = false;
+  }
+};
+
+template <auto member, auto function, Copied<member, function> entry>
+struct Entry<entry> {
+  template <class T>
+  static void visit(T& module, Visitor& visitor) {
+    using State = typename std::remove_reference_t<decltype(module.*member)>::element_type;
+    if constexpr (function == nullptr) {
+      visit_state<State, &copy_constructed<State>>(visitor, name_of<member>(), module.*member);
+    } else {
+      visit_state<State, function>(visitor, name_of<member>(), module.*member);
+    }
+  }
+};
+
+template <class Base, Inherited<Base> entry>
+struct Entry<entry> {
+  static void visit(Base& module, Visitor& visitor) {
+    if constexpr (Described<Base>) {
+      fields_of<Base>::visit(module, visitor);
+    } else {
+      type_of(typeid(Base)).visit(module, visitor);
+    }
+  }
+};
+
+template <Text name, auto accessor, Reached<name, accessor> entry>
+struct Entry<entry> {
+  template <class T>
+  static void visit(T& module, Visitor& visitor) {
+    auto& member = accessor(module);
+    Member<std::remove_reference_t<decltype(member)>>::visit(visitor, name.value, member);
+  }
+};
+
+}  // namespace detail
+
+/// A list of members of `T`: pointers to members, and `base`, `keep`, `copy`, `via`.
+template <class T, auto... entries>
+struct fields {
+  using self = T;
+  static void visit([[maybe_unused]] T& module, [[maybe_unused]] Visitor& visitor) {
+    (detail::Entry<entries>::visit(module, visitor), ...);
+  }
+};
+
+/// In a list: all that `Base` lists.
+template <class Base>
+inline constexpr detail::Inherited<Base> base{};
+
+/// In a list: the clone's member is the source's own, uncloned.
+template <auto member>
+inline constexpr detail::Kept<member> keep{};
+
+/// In a list: a shared_ptr member is copied by `function(const State&) -> shared_ptr<State>`; without one by State's
+/// copy constructor, also where State is polymorphic.
+template <auto member, auto function = nullptr>
+inline constexpr detail::Copied<member, function> copy{};
+
+/// In a list: what `accessor(module)` returns a reference to, under a name.
+template <detail::Text name, auto accessor>
+inline constexpr detail::Reached<name, accessor> via{};
+
+/// The list of a class that one cannot edit: specialise it as a `fields`, then `template struct ramet::enroll<T>;`.
+template <class T>
+struct describe {};
+
+/// Makes `T` known to clone. RAMET_MODULE does this by itself.
+template <class T>
+struct enroll {
+  static const bool done;
+};
+template <class T>
+const bool enroll<T>::done = detail::enroll_type<T>();
+
+}  // namespace ramet
+
+#define RAMET_PARENS ()
+#define RAMET_EXPAND(...) RAMET_EXPAND3(RAMET_EXPAND3(RAMET_EXPAND3(RAMET_EXPAND3(__VA_ARGS__))))
+#define RAMET_EXPAND3(...) RAMET_EXPAND2(RAMET_EXPAND2(RAMET_EXPAND2(RAMET_EXPAND2(__VA_ARGS__))))
+#define RAMET_EXPAND2(...) RAMET_EXPAND1(RAMET_EXPAND1(RAMET_EXPAND1(RAMET_EXPAND1(__VA_ARGS__))))
+#define RAMET_EXPAND1(...) __VA_ARGS__
+#define RAMET_EACH(T, member, ...) , &T::member __VA_OPT__(RAMET_EACH_AGAIN RAMET_PARENS(T, __VA_ARGS__))
+#define RAMET_EACH_AGAIN() RAMET_EACH
+#define RAMET_POINTERS(T, ...) __VA_OPT__(RAMET_EXPAND(RAMET_EACH(T, __VA_ARGS__)))
+
+/// The member list of a class, last in its body: RAMET_MODULE(NetImpl, fc1, fc2). Up to 64 members, private ones too.
+#define RAMET_MODULE(T, ...)                                              \
+ public:                                                                  \
+  using ramet_fields = ::ramet::fields<T RAMET_POINTERS(T, __VA_ARGS__)>; \
+  static inline const bool ramet_enrolled = ::ramet::detail::enroll_type<T>();

@@ -1,0 +1,6 @@
+/// All of Ramet for torch::nn: include this.
+#pragma once
+
+#include <ramet/clone.h>
+#include <ramet/errors.h>
+#include <ramet/fields.h>

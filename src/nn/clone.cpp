@@ -1,0 +1,165 @@
+/// The pipeline for torch::nn: walk, rules, plan, materialize, rebuild.
+#include <ramet/clone.h>
+#include <ramet/errors.h>
+#include <ramet/materialize.h>
+
+#include "nn/rebuild.h"
+
+namespace ramet {
+namespace {
+
+using core::NodeId;
+using core::NodeKind;
+using core::none;
+using core::Selection;
+
+std::string quoted(const std::string& path) { return "\"" + path + "\""; }
+
+std::string text_of(const Selector& selector) {
+  struct Text {
+    std::string operator()(bool) const { return "true"; }
+    std::string operator()(const Kind& kind) const { return kind.text; }
+    std::string operator()(const TypeSelector& type) const { return type.text; }
+    std::string operator()(const std::string& path) const { return quoted(path); }
+    std::string operator()(const Selector::Object& object) const { return object.text; }
+  };
+  return std::visit(Text(), selector.value());
+}
+
+NodeId node_of(const core::Graph& graph, const Selector::Object& object) {
+  for (NodeId node = 0; node < graph.nodes.size(); ++node) {
+    if (graph.nodes[node].object == object.identity) return node;
+  }
+  throw PlanError("clone: " + object.text + " matches nothing: the source does not hold that object");
+}
+
+/// Turns selectors into selections of one walk.
+class Resolver {
+ public:
+  explicit Resolver(const nn::Walk& walk) : walk_(walk), graph_(walk.graph) {}
+
+  Selection operator()(bool everything) const {
+    if (!everything) throw PlanError("clone: false is no selector; leave the rule out");
+    return core::select_all("true");
+  }
+  Selection operator()(const Kind& kind) const { return core::select_kind(kind.kind, kind.text); }
+  Selection operator()(const TypeSelector& type) const {
+    std::vector<NodeId> modules;
+    for (NodeId node = 0; node < walk_.items.size(); ++node) {
+      const torch::nn::Module* module = walk_.items[node].module;
+      if (module != nullptr && type.matches(*module)) modules.push_back(node);
+    }
+    return core::select_type(std::move(modules), type.text);
+  }
+  Selection operator()(const std::string& path) { return core::select_path(graph_, paths(), path, quoted(path)); }
+  Selection operator()(const Selector::Object& object) const {
+    return core::select_node(graph_, node_of(graph_, object), object.text);
+  }
+
+  const core::Paths& paths() {
+    if (!paths_) paths_.emplace(graph_);
+    return *paths_;
+  }
+
+ private:
+  const nn::Walk& walk_;
+  const core::Graph& graph_;
+  std::optional<core::Paths> paths_;
+};
+
+/// The nodes that a keep names.
+Selection kept(const nn::Walk& walk, Resolver& resolver, const Selector& selector) {
+  Selection result{core::Rank::module, core::SlotKind::parameter, text_of(selector), {}, {}};
+  if (const auto* object = std::get_if<Selector::Object>(&selector.value())) {
+    result.under = {node_of(walk.graph, *object)};
+    return result;
+  }
+  const auto* path = std::get_if<std::string>(&selector.value());
+  if (path == nullptr) {
+    throw PlanError("clone: keep=" + result.text +
+                    " is no selector for keep, which names slots: give a path, a glob or an object");
+  }
+  if (core::is_glob(*path)) {
+    result.slots = resolver.paths().match(*path);
+  } else if (const auto place = resolver.paths().find(*path)) {
+    if (place->node != none) result.under = {place->node};
+    return result;
+  }
+  if (!result.slots.empty()) return result;
+  std::string message = "clone: keep=" + result.text +
+                        " matches nothing (a plain value is the clone's own, and has no path); the nearest names are ";
+  const std::vector<std::string> nearest = resolver.paths().nearest(*path);
+  for (std::size_t i = 0; i < nearest.size(); ++i) message += (i == 0 ? "'" : ", '") + nearest[i] + "'";
+  throw PlanError(message);
+}
+
+struct Planned {
+  Planned(const detail::Source& source, const CloneOptions& options) : walk(nn::walk(source)) {
+    Resolver resolver(walk);
+    for (const Selector& selector : options.keeps()) {
+      rules.keep.push_back(kept(walk, resolver, selector));
+      for (const NodeId node : rules.keep.back().under) nn::hold(walk.graph, node);
+      for (const core::SlotId slot : rules.keep.back().slots) {
+        if (walk.graph.slots[slot].target != none) nn::hold(walk.graph, walk.graph.slots[slot].target);
+      }
+    }
+    for (const auto& [mode, selector] : options.modes()) {
+      rules.modes.push_back({mode, std::visit(resolver, selector.value())});
+    }
+    core::Catalog catalog;
+    catalog.groups = core::groups(walk.graph);
+    plan = core::plan(walk.graph, catalog, rules);
+  }
+
+  nn::Walk walk;
+  core::Rules rules;
+  core::Plan plan;
+};
+
+void check(const detail::Source& source) {
+  if (source.names.empty() && source.modules[0] == nullptr) {
+    throw PlanError("clone: the source is an empty holder or a null pointer");
+  }
+}
+
+/// The clone of a session's member, or of the single module: kept ones are the source's own.
+detail::ModulePtr member(const nn::Walk& walk, const std::vector<detail::ModulePtr>& modules, NodeId node) {
+  if (node == none) return nullptr;
+  if (modules[node]) return modules[node];
+  return walk.items[node].module->shared_from_this();
+}
+
+}  // namespace
+
+std::vector<std::vector<detail::ModulePtr>> detail::clone(const Source& source, std::size_t n,
+                                                          const CloneOptions& options) {
+  check(source);
+  const Planned planned(source, options);
+  std::vector<std::vector<ModulePtr>> result;
+  for (const std::vector<at::Tensor>& tensors : core::materialize(planned.walk.graph, planned.plan, n)) {
+    const std::vector<ModulePtr> modules = nn::rebuild(planned.walk, tensors);
+    std::vector<ModulePtr>& made = result.emplace_back();
+    if (source.names.empty()) {
+      made.push_back(member(planned.walk, modules, 0));
+      continue;
+    }
+    for (const core::Slot& slot : planned.walk.graph.slots_of(0)) {
+      made.push_back(member(planned.walk, modules, slot.target));
+    }
+  }
+  return result;
+}
+
+Catalog detail::catalog(const Source& source) {
+  check(source);
+  const nn::Walk walk = nn::walk(source);
+  return Catalog(walk.graph, core::catalog(walk.graph));
+}
+
+Plan detail::plan(const Source& source, const CloneOptions& options) {
+  check(source);
+  const Planned planned(source, options);
+  return Plan(planned.walk.graph, planned.rules, planned.plan);
+}
+
+}  // namespace ramet

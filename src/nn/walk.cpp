@@ -1,0 +1,193 @@
+/// The walk over torch::nn modules: the dictionaries first, then the members that refer to something else.
+#include "nn/walk.h"
+
+#include <c10/util/flat_hash_map.h>
+
+#include "nn/access.h"
+
+namespace ramet::nn {
+namespace {
+
+using core::NodeId;
+using core::NodeKind;
+using core::none;
+using core::SlotKind;
+
+class Walker final : public Visitor {
+ public:
+  explicit Walker(Walk& walk) : walk_(walk), graph_(walk.graph), own_slots_(walk.graph) {}
+
+  void run(const detail::Source& source) {
+    if (source.names.empty()) {
+      visit(source.modules.at(0));
+    } else {
+      owner_ = add(NodeKind::object, &source);
+      for (std::size_t i = 0; i < source.modules.size(); ++i) {
+        const torch::nn::Module* module = source.modules[i];
+        graph_.add_slot(owner_, SlotKind::child, graph_.add_name(source.names[i]), module ? visit(module) : none);
+      }
+    }
+    for (NodeId node = 0; node < graph_.nodes.size(); ++node) expand(node);
+    for (const NodeId node : kept_) hold(graph_, node);
+  }
+
+  void tensor(std::string_view name, at::Tensor& tensor) override {
+    if (tensor.defined()) add_member(name, tensor.unsafeGetTensorImpl(), [&] { return visit(tensor); });
+  }
+
+  void module(std::string_view name, const ModulePtr& module, const std::function<void(const ModulePtr&)>&) override {
+    add_member(name, module.get(), [&] { return visit(module.get()); });
+  }
+
+  void back(std::string_view name, const torch::nn::Module* module,
+            const std::function<void(const ModulePtr&)>&) override {
+    add_member(name, module, [&] { return visit(module); });
+  }
+
+  void state(std::string_view name, const StatePtr& state, StatePtr (*copy)(const void*),
+             const std::function<void(const StatePtr&)>&) override {
+    add_member(name, state.get(), [&] {
+      const auto [it, added] = identities_.emplace(state.get(), none);
+      if (added) {
+        const NodeId node = it->second = add(NodeKind::object, state.get());
+        walk_.items[node].copy = copy;
+        return node;
+      }
+      return it->second;
+    });
+  }
+
+  void group(std::string_view name, const void* identity, const std::function<void(Visitor&)>& visit) override {
+    const NodeId node = add(NodeKind::object, identity);
+    groups_.emplace_back(node, visit);
+    graph_.add_slot(owner_, SlotKind::state, graph_.add_name(name), node);
+    if (keeping) kept_.push_back(node);
+  }
+
+ private:
+  NodeId add(NodeKind kind, const void* object) {
+    walk_.items.emplace_back();
+    return graph_.add_node(kind, object);
+  }
+
+  NodeId visit(const torch::nn::Module* module) {
+    const auto [it, added] = identities_.emplace(module, none);
+    if (added) {
+      const NodeId node = it->second = add(NodeKind::module, module);
+      // The walk only reads; a Visitor gets mutable members because rebuild writes those of the copy.
+      walk_.items[node].module = const_cast<torch::nn::Module*>(module);
+      return node;
+    }
+    return it->second;
+  }
+
+  NodeId visit(const at::Tensor& tensor) {
+    const auto [it, added] = identities_.emplace(tensor.unsafeGetTensorImpl(), none);
+    if (added) {
+      walk_.items.emplace_back();
+      return it->second = graph_.add_tensor(tensor);
+    }
+    return it->second;
+  }
+
+  template <class Visit>
+  void add_member(std::string_view name, const void* object, const Visit& visit) {
+    const core::SlotId own = own_slots_.find(owner_, name, object);
+    NodeId target = none;
+    if (own == none) {
+      target = visit();
+      graph_.add_slot(owner_, SlotKind::state, graph_.add_name(name), target);
+    } else {
+      target = graph_.slots[own].target;
+    }
+    if (keeping) kept_.push_back(target);
+  }
+
+  void expand(NodeId node) {
+    owner_ = node;
+    if (graph_.nodes[node].kind == NodeKind::module) return expand_module(node);
+    if (next_group_ < groups_.size() && groups_[next_group_].first == node) {
+      const auto show = std::move(groups_[next_group_++].second);
+      show(*this);
+    }
+  }
+
+  void expand_module(NodeId node) {
+    torch::nn::Module& module = *walk_.items[node].module;
+    for (const auto& item : detail::Dictionaries::parameters(module)) {
+      add_tensor_slot(node, SlotKind::parameter, item.key(), item.value());
+    }
+    for (const auto& item : detail::Dictionaries::buffers(module)) {
+      add_tensor_slot(node, SlotKind::buffer, item.key(), item.value());
+    }
+    for (const auto& item : detail::Dictionaries::children(module)) {
+      graph_.add_slot(node, SlotKind::child, graph_.add_name(item.key()),
+                      item.value() ? visit(item.value().get()) : none);
+    }
+    const detail::ModuleType* type = detail::find_type(typeid(module));
+    if (type == nullptr) {
+      graph_.nodes[node].fate = core::Fate::refused;
+      graph_.refusals.push_back({node, detail::unlisted(typeid(module))});
+      return;
+    }
+    walk_.items[node].type = type;
+    type->visit(module, *this);
+  }
+
+  void add_tensor_slot(NodeId owner, SlotKind kind, const std::string& name, const at::Tensor& tensor) {
+    graph_.add_slot(owner, kind, graph_.add_name(name), tensor.defined() ? visit(tensor) : none);
+  }
+
+  Walk& walk_;
+  core::Graph& graph_;
+  OwnSlots own_slots_;
+  NodeId owner_ = 0;
+  ska::flat_hash_map<const void*, NodeId> identities_;
+  std::vector<std::pair<NodeId, std::function<void(Visitor&)>>> groups_;  // in the order of their nodes
+  std::size_t next_group_ = 0;
+  std::vector<NodeId> kept_;  // by a `keep` in a member list
+};
+
+}  // namespace
+
+Walk walk(const detail::Source& source) {
+  Walk result;
+  Walker(result).run(source);
+  return result;
+}
+
+core::SlotId OwnSlots::find(core::NodeId owner, std::string_view name, const void* object) {
+  const core::Node& node = graph_.nodes[owner];
+  core::SlotId found = none;
+  if (node.kind != NodeKind::module) return found;
+  for (uint32_t i = 0; i < node.count; ++i) {
+    const uint32_t at = (next_ + i) % node.count;
+    const core::SlotId id = node.first + at;
+    const core::Slot& slot = graph_.slots[id];
+    if (!is_registered(slot.kind) || slot.target == none || graph_.nodes[slot.target].object != object) continue;
+    if (graph_.name(id) == name) {
+      next_ = at + 1;
+      return id;
+    }
+    found = std::min(found, id);
+  }
+  return found;
+}
+
+void hold(core::Graph& graph, NodeId node) {
+  if (graph.nodes[node].kind == NodeKind::tensor) {
+    graph.nodes[node].fate = core::Fate::held;
+    return;
+  }
+  core::walk_beneath(graph, node, [&](NodeId inner) {
+    graph.nodes[inner].fate = core::Fate::held;
+    for (const core::Slot& slot : graph.slots_of(inner)) {
+      if (slot.target != none && graph.nodes[slot.target].kind == NodeKind::tensor) {
+        graph.nodes[slot.target].fate = core::Fate::held;
+      }
+    }
+    return true;
+  });
+}
+
+}  // namespace ramet::nn

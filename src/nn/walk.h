@@ -1,0 +1,44 @@
+/// Walks torch::nn modules into a Graph.
+///
+/// Input: the modules to clone, one or a session's. Output: a Walk: the graph, and for every node what rebuild needs. A
+/// class that lists no members becomes a refused node. Changes nothing; worklist, not recursion.
+#pragma once
+
+#include <ramet/clone.h>
+#include <ramet/graph.h>
+#include <ramet/registry.h>
+
+namespace ramet::nn {
+
+/// What stands behind a node: a module, shared state, or a container of members.
+struct Item {
+  torch::nn::Module* module = nullptr;
+  const detail::ModuleType* type = nullptr;
+  Visitor::StatePtr (*copy)(const void*) = nullptr;  ///< For shared state.
+};
+
+struct Walk {
+  core::Graph graph;
+  std::vector<Item> items;  ///< By NodeId.
+};
+
+Walk walk(const detail::Source& source);
+
+/// Finds, for a member, the registered slot of its own module that holds the same object: such a member needs no slot,
+/// it follows that one. Looks from where it found the last one, since members are listed much as they are registered.
+class OwnSlots {
+ public:
+  explicit OwnSlots(const core::Graph& graph) : graph_(graph) {}
+
+  /// The slot of `owner` that holds `object`, the one named `name` first; `none` if there is none.
+  core::SlotId find(core::NodeId owner, std::string_view name, const void* object);
+
+ private:
+  const core::Graph& graph_;
+  uint32_t next_ = 0;
+};
+
+/// Marks a node, and all that is beneath it, as kept.
+void hold(core::Graph& graph, core::NodeId node);
+
+}  // namespace ramet::nn
