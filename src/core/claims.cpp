@@ -2,29 +2,31 @@
 /// model in which every module is named costs no more than one in which the root is.
 #include "core/claims.h"
 
+#include <algorithm>
+
 namespace ramet::core {
 
 Claims::Claims(const Graph& graph, const Rules& rules)
     : graph_(graph), rules_(rules.modes), claims_(graph.slots.size()) {
   if (rules_.empty()) return;
-  claim_kinds();
-  claim_modules(Rank::type);
-  claim_modules(Rank::module);
-  claim_slots(Rank::module);
-  claim_slots(Rank::tensor);
+  for (const Rank rank : {Rank::all, Rank::kind, Rank::type, Rank::module, Rank::tensor}) {
+    if (std::none_of(rules_.begin(), rules_.end(), [&](const Rule& rule) { return rule.where.rank == rank; })) continue;
+    if (rank == Rank::all || rank == Rank::kind) claim_kinds(rank);
+    if (rank == Rank::type || rank == Rank::module) claim_modules(rank);
+    claim_slots(rank);
+    settle();
+  }
 }
 
-void Claims::claim_kinds() {
-  for (const Rank rank : {Rank::all, Rank::kind}) {
-    for (RuleId rule = 0; rule < rules_.size(); ++rule) {
-      const Selection& where = rules_[rule].where;
-      if (where.rank != rank) continue;
-      for (SlotId id = 0; id < graph_.slots.size(); ++id) {
-        const Slot& slot = graph_.slots[id];
-        const bool named = rank == Rank::all ? slot.kind == SlotKind::parameter || slot.kind == SlotKind::buffer
-                                             : slot.kind == where.kind;
-        if (named && slot.target != none) claim(id, rule, none);
-      }
+void Claims::claim_kinds(Rank rank) {
+  for (RuleId rule = 0; rule < rules_.size(); ++rule) {
+    const Selection& where = rules_[rule].where;
+    if (where.rank != rank) continue;
+    for (SlotId id = 0; id < graph_.slots.size(); ++id) {
+      const Slot& slot = graph_.slots[id];
+      const bool named = rank == Rank::all ? slot.kind == SlotKind::parameter || slot.kind == SlotKind::buffer
+                                           : slot.kind == where.kind;
+      if (named && slot.target != none) claim(id, rule, none);
     }
   }
 }
@@ -66,17 +68,30 @@ void Claims::claim(SlotId slot, RuleId rule, NodeId claimant) {
   const auto rank = [&](RuleId id) { return rules_[id].where.rank; };
   if (held.rule == none || rank(held.rule) < rank(rule)) {
     held = {rule, none, claimant};
-    return;
+  } else if (held.claimant != claimant || rules_[held.rule].mode != rules_[rule].mode) {
+    contested_[slot].push_back({rule, none, claimant});
   }
-  if (rules_[held.rule].mode == rules_[rule].mode && held.rival == none) return;
-  const bool both_modules = held.claimant != none && claimant != none && held.claimant != claimant;
-  const bool inner = both_modules && within(claimant, held.claimant);
-  const bool outer = both_modules && within(held.claimant, claimant);
-  if (inner && !outer) {
-    held = {rule, none, claimant};
-  } else if (!(outer && !inner) && rules_[held.rule].mode != rules_[rule].mode) {
-    held.rival = rule;
+}
+
+// Of several claims of one rank those through the innermost modules count; they must agree.
+void Claims::settle() {
+  for (auto& [slot, rest] : contested_) {
+    rest.insert(rest.begin(), claims_[slot]);
+    const auto outer = [&](const Claim& claim) {
+      return std::any_of(rest.begin(), rest.end(), [&](const Claim& other) {
+        return claim.claimant != none && other.claimant != none && claim.claimant != other.claimant &&
+               within(other.claimant, claim.claimant) && !within(claim.claimant, other.claimant);
+      });
+    };
+    std::vector<Claim> inner;
+    std::remove_copy_if(rest.begin(), rest.end(), std::back_inserter(inner), outer);
+    const auto rival = std::find_if(inner.begin(), inner.end(), [&](const Claim& claim) {
+      return rules_[claim.rule].mode != rules_[inner[0].rule].mode;
+    });
+    claims_[slot] = inner[0];
+    if (rival != inner.end()) claims_[slot].rival = rival->rule;
   }
+  contested_.clear();
 }
 
 bool Claims::within(NodeId inner, NodeId outer) {

@@ -23,17 +23,19 @@ class Claims {
   const std::vector<Claim>& slots() const { return claims_; }
 
  private:
-  void claim_kinds();
+  void claim_kinds(Rank rank);
   void claim_modules(Rank rank);
   void claim_slots(Rank rank);
   void flood(NodeId module, RuleId rule);
   void claim(SlotId slot, RuleId rule, NodeId claimant);
+  void settle();
   bool within(NodeId inner, NodeId outer);
 
   const Graph& graph_;
   const std::vector<Rule>& rules_;
   std::vector<Claim> claims_;
-  std::vector<bool> named_;  // by NodeId: modules that a rule of the present rank names
+  std::map<SlotId, std::vector<Claim>> contested_;  // of the present rank, beside the one in claims_
+  std::vector<bool> named_;                         // by NodeId: modules that a rule of the present rank names
   std::map<std::pair<NodeId, NodeId>, bool> within_;
 };
 
