@@ -4,7 +4,11 @@
 find_package(Python 3.10 REQUIRED COMPONENTS Interpreter)
 execute_process(
   COMMAND ${Python_EXECUTABLE} -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
-  OUTPUT_VARIABLE TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  OUTPUT_VARIABLE TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+if(NOT TORCH_ROOT)
+  message(FATAL_ERROR "${Python_EXECUTABLE} has no package torch. Install it there; with pip, build ramet with "
+                      "--no-build-isolation, so that it is built against that one.")
+endif()
 message(STATUS "LibTorch: ${TORCH_ROOT}")
 
 add_library(ramet_torch INTERFACE)

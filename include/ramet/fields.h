@@ -18,10 +18,11 @@ namespace detail {
 
 /// The name of a member, from how the compiler spells a pointer to it.
 template <auto member>
-constexpr std::string_view name_of() {
-  std::string_view text = __PRETTY_FUNCTION__;
-  text = text.substr(0, text.find_last_not_of("])") + 1);
-  return text.substr(text.find_last_of(": ") + 1);
+constexpr auto name_of() {
+  std::string_view text = __PRETTY_FUNCTION__;  // "... [with auto member = &Net::fc1; ...]"
+  text.remove_prefix(text.find("member = "));
+  text = text.substr(0, text.find_first_of(");]"));
+  return text.substr(text.find_last_of(": &") + 1);
 }
 
 template <auto member>
