@@ -98,13 +98,13 @@ def test_a_small_view_of_a_large_storage_copies_little():
 def test_strides_dtypes_and_attributes_are_kept():
     net = nn.Module()
     net.conv = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-    net.half = nn.Parameter(torch.rand(3).half())
-    net.half.note = ["mine"]
+    net.small = nn.Parameter(torch.rand(3).half())
+    net.small.note = ["mine"]
     net.register_buffer("count", torch.tensor(3), persistent=False)
     net.expanded = nn.Parameter(torch.rand(4, 1).expand(4, 3))
     clone = ramet.clone(net)
     assert_twins(net.conv, clone.conv)
-    assert clone.half.dtype == torch.float16 and clone.half.note == ["mine"] and clone.half.note is not net.half.note
+    assert clone.small.dtype == torch.float16 and clone.small.note == ["mine"] and clone.small.note is not net.small.note
     assert clone.count == 3 and "count" not in clone.state_dict()
     assert clone.expanded.stride() == net.expanded.stride()
 
