@@ -1,7 +1,7 @@
 """Runs every test, C++ (ctest) and Python (pytest, doctests), and prints the total on the last line.
 
-A suite that fails without a failed test to show for it (a crash, a timeout, a file that does not import) or that ran no
-test at all counts as one failure more.
+What fails without a failed test to show for it (a program that crashes or hangs, a file that does not import, a suite
+that runs no test) counts as one failure.
 """
 
 from __future__ import annotations
@@ -16,28 +16,55 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 
-def outcome(case: ElementTree.Element) -> str:
-    """Returns "passed", "failed" or "skipped" for a test case of pytest's or GoogleTest's report."""
-    if case.find("failure") is not None or case.find("error") is not None:
-        return "failed"
-    if case.find("skipped") is not None or case.get("status") == "notrun":
-        return "skipped"
-    return "passed"
+def cases(report: Path) -> list[ElementTree.Element]:
+    """Returns the test cases of a JUnit report; none if it was not written, or not to its end."""
+    try:
+        return list(ElementTree.parse(report).iter("testcase"))
+    except (FileNotFoundError, ElementTree.ParseError):
+        return []
 
 
-def run(name: str, command: list[str], reports: Path, environment: dict[str, str]) -> collections.Counter[str]:
-    """Runs one suite and counts the outcomes in the reports that it left in the folder `reports`."""
-    print(f"== {name}", flush=True)
-    code = subprocess.run(command, env={**os.environ, **environment}).returncode
-    cases = [case for file in reports.glob("*.xml") for case in ElementTree.parse(file).iter("testcase")]
-    counts = collections.Counter(outcome(case) for case in cases)
-    if code != 0 and counts["failed"] == 0:
-        print(f"{name} ended with status {code}, but no test of it is reported as failed", flush=True)
+def count(report: Path) -> collections.Counter[str]:
+    """Counts "passed", "failed" and "skipped" in a report of pytest's or GoogleTest's."""
+    counts: collections.Counter[str] = collections.Counter()
+    for case in cases(report):
+        if case.find("failure") is not None or case.find("error") is not None:
+            counts["failed"] += 1
+        elif case.find("skipped") is not None or case.get("status") == "notrun":
+            counts["skipped"] += 1
+        else:
+            counts["passed"] += 1
+    return counts
+
+
+def settled(counts: collections.Counter[str], name: str, succeeded: bool) -> collections.Counter[str]:
+    """Adds the failure of `name` as a whole where none of its tests accounts for it."""
+    if not succeeded and counts["failed"] == 0:
+        print(f"{name} failed as a whole: no failed test of it is reported", flush=True)
         counts["failed"] += 1
-    elif counts["passed"] + counts["failed"] == 0:
+    elif not counts:
         print(f"{name} ran no test", flush=True)
         counts["failed"] += 1
     return counts
+
+
+def run_cpp(build: str, folder: Path) -> collections.Counter[str]:
+    """Runs the test programs: ctest reports on each program, and each program on its tests."""
+    summary = folder / "ctest.xml"
+    command = ["ctest", "--test-dir", build, "--output-on-failure", f"-j{os.cpu_count()}", "--output-junit", summary]
+    code = subprocess.run(command, env={**os.environ, "GTEST_OUTPUT": f"xml:{folder}/"}).returncode
+    total: collections.Counter[str] = collections.Counter()
+    for program in cases(summary):
+        name = program.get("name", "")
+        total += settled(count(folder / f"{name}.xml"), name, program.get("status") == "run")
+    return settled(total, "ctest", code == 0)
+
+
+def run_python(folder: Path) -> collections.Counter[str]:
+    """Runs pytest: the tests of Python, the layers of the sources, and the examples in docstrings and pages."""
+    report = folder / "pytest.xml"
+    code = subprocess.run([sys.executable, "-m", "pytest", f"--junit-xml={report}"]).returncode
+    return settled(count(report), "pytest", code == 0)
 
 
 def main() -> int:
@@ -46,13 +73,7 @@ def main() -> int:
     parser.add_argument("--build", required=True, help="the CMake build tree")
     build = parser.parse_args().build
     with tempfile.TemporaryDirectory() as folder:
-        cpp, python = Path(folder, "cpp"), Path(folder, "python")
-        cpp.mkdir()
-        python.mkdir()
-        ctest = ["ctest", "--test-dir", build, "--output-on-failure", f"-j{os.cpu_count()}"]
-        pytest = [sys.executable, "-m", "pytest", f"--junit-xml={python / 'pytest.xml'}"]
-        total = run("C++", ctest, cpp, {"GTEST_OUTPUT": f"xml:{cpp}/"})
-        total += run("Python", pytest, python, {})
+        total = run_cpp(build, Path(folder)) + run_python(Path(folder))
     skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
     print(f"{total['passed']} passed, {total['failed']} failed{skipped}")
     return 1 if total["failed"] else 0

@@ -14,11 +14,18 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-import ramet
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+
+import ramet
+
+# A torchvision made for another build of torch lacks two compiled operators; its models do not use them, but importing
+# it (which transformers does too) needs them defined.
+TORCHVISION = torch.library.Library("torchvision", "DEF")
+TORCHVISION.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+TORCHVISION.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 console = Console(width=118, highlight=False)
 failures: list[str] = []
@@ -33,10 +40,6 @@ def check(model: str, claim: str, holds: bool) -> None:
 def resnet50() -> tuple[nn.Module, str]:
     """Returns torchvision's ResNet-50 where it imports, else that of transformers."""
     try:
-        # A torchvision made for another build of torch lacks two compiled operators; its models do not use them.
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         from torchvision.models import resnet50 as make
     except (ImportError, RuntimeError):
         from transformers import ResNetConfig, ResNetModel
@@ -95,8 +98,12 @@ def show_ties(name: str, model: nn.Module) -> None:
     ties = ramet.catalog(model)
     usual = max(usual_catalog(model), key=len, default=[])
     if len(ties) == 0:
-        console.print(f"  ties: none. The usual catalog reports {len(usual)} slots as one shared parameter:")
-        console.print(f"        every missing bias is the same None ({usual[0]}, {usual[1]}, ...)." if usual else "")
+        console.print(
+            f"  ties: none. The usual catalog, which groups by identity alone, reports {len(usual)} slots as one"
+        )
+        console.print(
+            f"        shared parameter: what is missing is the same None in each ({usual[0]}, {usual[1]}, ...)."
+        )
     else:
         console.print("  ties: " + "; ".join(f"{tie.kind}: {' = '.join(tie.names)}" for tie in ties))
     check(name, "the clone has the ties of its source", list(ramet.catalog(ramet.clone(model))) == list(ties))
@@ -120,7 +127,11 @@ def check_share(name: str, model: nn.Module, inputs: tuple[Tensor, ...]) -> None
     pairs = list(zip(model.parameters(), tower.parameters(), strict=True))
     filled = all(a.grad is not None and a.grad is b.grad for a, b in pairs)
     check(name, "everything shared: one backward through the clone fills both's gradients", filled)
-    check(name, "modules are the clone's own", all(a is not b for a, b in zip(model.modules(), tower.modules(), strict=True)))
+    check(
+        name,
+        "modules are the clone's own",
+        all(a is not b for a, b in zip(model.modules(), tower.modules(), strict=True)),
+    )
     model.zero_grad()
 
 
@@ -138,7 +149,11 @@ def check_layers() -> None:
     layers = ramet.clones(layer, 6)
     x = torch.rand(1, 5, 512)
     with torch.no_grad():
-        check("layers", "six clones of an encoder layer: each gives the same result", all(torch.equal(layer(x), it(x)) for it in layers))
+        check(
+            "layers",
+            "six clones of an encoder layer: each gives the same result",
+            all(torch.equal(layer(x), it(x)) for it in layers),
+        )
     pointers = {p.data_ptr() for it in [layer, *layers] for p in it.parameters()}
     check("layers", "and all seven are distinct", len(pointers) == 7 * len(list(layer.parameters())))
     ours, theirs = median_ms(lambda: ramet.clones(layer, 6), lambda: [copy.deepcopy(layer) for _ in range(6)])
@@ -154,14 +169,15 @@ def time_all(name: str, model: nn.Module, part: str, table: Table) -> None:
     }
     deepcopy, *times = median_ms(lambda: copy.deepcopy(model), *calls.values())
     for call, taken in zip(calls, times, strict=True):
-        note = {"copy": f"{deepcopy:.1f} ms", "catalog": "has none"}.get(call, "cannot share")
-        table.add_row(name, call, f"{taken:.2f} ms", note, f"{deepcopy / taken:.1f}x")
+        theirs = f"{deepcopy:.1f} ms" if call == "copy" else f"{deepcopy:.1f} ms, cannot share"
+        peer = ("has none", "-") if call == "catalog" else (theirs, f"{deepcopy / taken:.1f}x")
+        table.add_row(name, call, f"{taken:.2f} ms", *peer)
 
 
 def main() -> int:
     argparse.ArgumentParser(description=__doc__).parse_args()
     torch.manual_seed(0)
-    table = Table("model", "Ramet", "median", "copy.deepcopy", "its time / ours", title="Python, medians of one interleaved run")
+    table = Table("model", "Ramet", "median", "copy.deepcopy", "ratio", title="Python, medians of one interleaved run")
     for name, (make, inputs) in models().items():
         model, part = make()
         model.eval()

@@ -64,9 +64,9 @@ class Catalog(Sequence[Tie]):
 def catalog(source: object, /) -> Catalog:
     """Lists what is tied to what within ``source``, and nothing that is not.
 
-    A tie is a module or a tensor that several registered slots hold, or several tensors with bytes of one storage in
-    common (decided exactly, for all strides). Slots that hold ``None``, tensors without elements, different meta tensors
-    and slices of one storage that do not meet are never tied. Reads no tensor data.
+    A tie is a module or a tensor that several registered slots hold, or several tensors with bytes of one storage
+    in common (decided exactly, for all strides). Slots that hold ``None``, tensors without elements, different meta
+    tensors and slices of one storage that do not meet are never tied. Reads no tensor data.
 
     Args:
         source: as for ``clone``.

@@ -11,7 +11,7 @@ _Source = TypeVar("_Source")
 def clone(source: _Source, /, *, copy: Rule = None, share: Rule = None, keep: Keep = None) -> _Source:
     """Clones a module, or several modules in one session, sharing exactly what the rules say.
 
-    Without rules nothing is shared: every parameter and buffer is copied, with its dtype, device, shape and strides, and
+    Without rules nothing is shared: every parameter and buffer is copied, with its dtype, device, shape and strides;
     what is tied within the source (one tensor or module under two names, views of one storage) is tied in the clone in
     the same way. Plain state is deep-copied. No constructor or initialiser runs, the random state does not advance, and
     the source is never changed.

@@ -3,11 +3,12 @@
 import copy
 
 import pytest
-import ramet
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+
+import ramet
 
 
 def names(source):

@@ -5,11 +5,13 @@ import gc
 import threading
 import weakref
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
-import ramet
 import torch
 from torch import nn
+
+import ramet
 
 
 class Net(nn.Module):
@@ -104,7 +106,9 @@ def test_strides_dtypes_and_attributes_are_kept():
     net.expanded = nn.Parameter(torch.rand(4, 1).expand(4, 3))
     clone = ramet.clone(net)
     assert_twins(net.conv, clone.conv)
-    assert clone.small.dtype == torch.float16 and clone.small.note == ["mine"] and clone.small.note is not net.small.note
+    assert (
+        clone.small.dtype == torch.float16 and clone.small.note == ["mine"] and clone.small.note is not net.small.note
+    )
     assert clone.count == 3 and "count" not in clone.state_dict()
     assert clone.expanded.stride() == net.expanded.stride()
 
@@ -271,7 +275,7 @@ def test_what_is_no_module_is_an_error(source):
         ramet.clone(source)
 
 
-@pytest.mark.parametrize("make", [threading.Lock, lambda: (x for x in []), lambda: open(__file__)])
+@pytest.mark.parametrize("make", [threading.Lock, lambda: (x for x in []), Path(__file__).open])
 def test_what_cannot_be_copied_is_an_error_with_a_way_out(make):
     net = Net()
     net.fc1.held = make()

@@ -4,9 +4,10 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-import ramet
 import torch
 from torch import nn
+
+import ramet
 
 
 class Model(nn.Module):
@@ -133,7 +134,10 @@ def test_a_tensor_in_plain_state_is_copied_unless_a_rule_names_it():
 @pytest.mark.parametrize(
     ("rules", "text"),
     [
-        ({"share": "head", "copy": "*.bias"}, r"slot 'head.bias': copy and share both name it \(copy='\*.bias', share='head'\)"),
+        (
+            {"share": "head", "copy": "*.bias"},
+            r"slot 'head.bias': copy and share both name it \(copy='\*.bias', share='head'\)",
+        ),
         ({"share": True, "copy": True}, "both name it"),
         ({"share": nn.Linear, "copy": nn.Linear}, "both name it"),
         ({"share": "haed"}, "'haed' matches nothing; the nearest names are 'head'"),
@@ -191,14 +195,18 @@ def test_a_kept_module_is_kept_whole_under_every_name():
 
 def test_a_kept_tensor_is_shared():
     model = Model()
-    assert shared(model, ramet.clone(model, keep=["head.weight", model.embed.weight])) == {"head.weight", "embed.weight"}
+    assert shared(model, ramet.clone(model, keep=["head.weight", model.embed.weight])) == {
+        "head.weight",
+        "embed.weight",
+    }
 
 
 def test_keeping_the_source_itself_gives_the_source():
     model = Model()
     assert ramet.clone(model, keep=model) is model
-    a, b = ramet.clone((model, nn.Linear(1, 1)), keep="0")
-    assert a is model
+    other = nn.Linear(1, 1)
+    a, b = ramet.clone((model, other), keep="0")
+    assert a is model and b is not other
 
 
 def test_a_rule_finds_members_of_a_session_by_index_and_key():
