@@ -25,6 +25,10 @@ constexpr auto name_of() {
   return text.substr(text.find_last_of(": &") + 1);
 }
 
+/// Computed by the compiler: name_of is slow.
+template <auto member>
+inline constexpr std::string_view name_v = name_of<member>();
+
 template <auto member>
 struct Kept {};
 template <auto member, auto function>
@@ -50,7 +54,7 @@ template <auto entry>
 struct Entry {
   template <class T>
   static void visit(T& module, Visitor& visitor) {
-    visit_member(module, visitor, entry, name_of<entry>());
+    visit_member(module, visitor, entry, name_v<entry>);
   }
 };
 
@@ -64,12 +68,12 @@ struct Entry<entry> {
       if constexpr (!Module<typename M::element_type>) {
         // Never copied, so a type that cannot be copied will do.
         constexpr auto uncopied = [](const auto&) { return Visitor::StatePtr(); };
-        visit_state<typename M::element_type, uncopied>(visitor, name_of<member>(), module.*member);
+        visit_state<typename M::element_type, uncopied>(visitor, name_v<member>, module.*member);
       } else {
-        Member<M>::visit(visitor, name_of<member>(), module.*member);
+        Member<M>::visit(visitor, name_v<member>, module.*member);
       }
     } else {
-      Member<M>::visit(visitor, name_of<member>(), module.*member);
+      Member<M>::visit(visitor, name_v<member>, module.*member);
     }
     visitor.keeping = false;
   }
@@ -81,9 +85,9 @@ struct Entry<entry> {
   static void visit(T& module, Visitor& visitor) {
     using State = typename std::remove_reference_t<decltype(module.*member)>::element_type;
     if constexpr (function == nullptr) {
-      visit_state<State, &copy_constructed<State>>(visitor, name_of<member>(), module.*member);
+      visit_state<State, &copy_constructed<State>>(visitor, name_v<member>, module.*member);
     } else {
-      visit_state<State, function>(visitor, name_of<member>(), module.*member);
+      visit_state<State, function>(visitor, name_v<member>, module.*member);
     }
   }
 };

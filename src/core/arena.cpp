@@ -1,16 +1,78 @@
-/// Memory for the blocks of a plan: one allocation a block, filled by memcpy, or on a device by copies of its own.
+/// Memory for the blocks of a plan. Small blocks are packed into chunks, since an allocation takes longer than the
+/// copy; large ones have an allocation of their own, so that a survivor never pins much more than itself.
 #include <ATen/ops/empty.h>
 #include <c10/core/CPUAllocator.h>
 #include <ramet/arena.h>
 
+#include <atomic>
 #include <cstring>
+#include <new>
 
 namespace ramet::core {
 namespace {
 
-c10::Storage fill_on_cpu(const Plan& plan, const Block& block) {
-  c10::Allocator* allocator = c10::GetCPUAllocator();
-  c10::DataPtr memory = allocator->allocate(block.bytes);
+constexpr std::size_t alignment = 64, small_block = std::size_t{1} << 20, largest_chunk = std::size_t{8} << 20;
+
+std::size_t round_up(std::size_t n) { return (n + alignment - 1) / alignment * alignment; }
+
+/// The head of a piece of memory that several slices lie in; it goes with the last of them.
+struct alignas(alignment) Chunk {
+  std::atomic<uint32_t> users{1};
+
+  static void release(Chunk* chunk) {
+    if (chunk->users.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      ::operator delete (chunk, std::align_val_t{alignment});
+  }
+};
+
+/// Cuts slices from chunks. A slice's data comes after a line that refers to its chunk.
+class Packer {
+ public:
+  /// `expected`: the room that all slices to come will take.
+  explicit Packer(std::size_t expected) : expected_(expected) {}
+  ~Packer() {
+    if (chunk_ != nullptr) Chunk::release(chunk_);
+  }
+  Packer(const Packer&) = delete;
+  Packer& operator=(const Packer&) = delete;
+
+  static std::size_t room(std::size_t bytes) { return alignment + round_up(bytes); }
+
+  c10::DataPtr slice(std::size_t bytes) {
+    const std::size_t room = Packer::room(bytes);
+    if (room > left_) start_chunk();
+    auto** data = reinterpret_cast<Chunk**>(next_ + alignment);
+    data[-1] = chunk_;
+    chunk_->users.fetch_add(1, std::memory_order_relaxed);
+    next_ += room;
+    left_ -= room;
+    expected_ -= room;
+    // A context that equals the data marks memory that is nothing but that: torch may share it lazily.
+    return {data, data, [](void* data) { Chunk::release(static_cast<Chunk**>(data)[-1]); }, at::kCPU};
+  }
+
+ private:
+  void start_chunk() {
+    const std::size_t room = std::min(expected_, largest_chunk);
+    void* memory = ::operator new (sizeof(Chunk) + room, std::align_val_t{alignment});
+    if (chunk_ != nullptr) Chunk::release(chunk_);
+    chunk_ = new (memory) Chunk;
+    next_ = static_cast<char*>(memory) + sizeof(Chunk);
+    left_ = room;
+  }
+
+  std::size_t expected_;
+  std::size_t left_ = 0;
+  char* next_ = nullptr;
+  Chunk* chunk_ = nullptr;
+};
+
+bool is_packed(const Block& block) {
+  return block.device.is_cpu() && static_cast<std::size_t>(block.bytes) < small_block;
+}
+
+c10::Storage fill_small(const Plan& plan, const Block& block, Packer& packer) {
+  c10::DataPtr memory = packer.slice(block.bytes);
   const auto* source = static_cast<const char*>(block.source->data());
   for (uint32_t i = block.first; i < block.first + block.count; ++i) {
     const Range& range = plan.ranges[i];
@@ -18,10 +80,12 @@ c10::Storage fill_on_cpu(const Plan& plan, const Block& block) {
     std::memcpy(static_cast<char*>(memory.get()) + range.at, source + range.begin, range.end - range.begin);
   }
   return c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), block.bytes,
-                                                            std::move(memory), allocator, /*resizable=*/true));
+                                                            std::move(memory), c10::GetCPUAllocator(),
+                                                            /*resizable=*/true));
 }
 
-c10::Storage fill_on_device(const Plan& plan, const Block& block) {
+// By torch's own copy, which uses all threads.
+c10::Storage fill_large(const Plan& plan, const Block& block) {
   const auto options = at::TensorOptions().dtype(at::kByte).device(block.device);
   at::Tensor source = at::empty({0}, options);
   source.set_(c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(block.source)));
@@ -36,11 +100,14 @@ c10::Storage fill_on_device(const Plan& plan, const Block& block) {
 }  // namespace
 
 std::vector<c10::Storage> fill(const Plan& plan, std::size_t n) {
+  std::size_t expected = 0;
+  for (const Block& block : plan.blocks) expected += is_packed(block) ? Packer::room(block.bytes) : 0;
   std::vector<c10::Storage> result;
   result.reserve(n * plan.blocks.size());
   for (std::size_t i = 0; i < n; ++i) {
+    Packer packer(expected);
     for (const Block& block : plan.blocks) {
-      result.push_back(block.device.is_cpu() ? fill_on_cpu(plan, block) : fill_on_device(plan, block));
+      result.push_back(is_packed(block) ? fill_small(plan, block, packer) : fill_large(plan, block));
     }
   }
   return result;

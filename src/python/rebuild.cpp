@@ -203,7 +203,7 @@ py::object Rebuilder::build(NodeId node) {
   if (walk_.graph.nodes[node].kind == NodeKind::tensor) return build_tensor(node);
   if (item.shape == Shape::module) return blank(item.object);
   const RecursionGuard guard;
-  switch (item.shape) {
+  switch (item.shape == Shape::session ? types_.of(Py_TYPE(item.object.ptr())).shape : item.shape) {
     case Shape::list:
       return build_list(node);
     case Shape::tuple:
@@ -274,7 +274,7 @@ py::object Rebuilder::build_tuple(NodeId node) {
 
 py::object Rebuilder::build_dict(NodeId node) {
   const Item& item = walk_.items[node];
-  py::object result = item.shape == Shape::dict ? py::object(py::dict()) : steal(PyODict_New());
+  py::object result = PyODict_CheckExact(item.object.ptr()) ? steal(PyODict_New()) : py::object(py::dict());
   made_[node] = result;
   remember(node);
   Cursor at = cursor(node);

@@ -1,25 +1,44 @@
 /// Looks at a Python type as copy.deepcopy would, once.
 #include "python/types.h"
 
-#include <array>
 #include <string>
+#include <vector>
 
 namespace ramet::python {
 namespace {
 
-py::object attribute(py::handle object, const char* name) {
-  PyObject* found = PyObject_GetAttrString(object.ptr(), name);
-  if (found == nullptr) PyErr_Clear();
-  return py::reinterpret_steal<py::object>(found);
+/// What a class itself defines.
+py::object own_dict(PyObject* type) {
+#if PY_VERSION_HEX >= 0x030C0000
+  return py::reinterpret_steal<py::object>(PyType_GetDict(reinterpret_cast<PyTypeObject*>(type)));
+#else
+  return py::reinterpret_borrow<py::object>(reinterpret_cast<PyTypeObject*>(type)->tp_dict);
+#endif
+}
+
+/// What a class or one of its bases says of `name`; null if none does. Raises nothing, which is what takes time where
+/// most names are missing.
+py::object attribute(py::handle type, const char* name) {
+  const py::object key = py::reinterpret_steal<py::object>(PyUnicode_InternFromString(name));
+  PyObject* mro = reinterpret_cast<PyTypeObject*>(type.ptr())->tp_mro;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro); ++i) {
+    const py::object dict = own_dict(PyTuple_GET_ITEM(mro, i));
+    PyObject* found = PyDict_GetItemWithError(dict.ptr(), key.ptr());
+    if (found != nullptr) return py::reinterpret_borrow<py::object>(found);
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  }
+  return {};
 }
 
 bool same_attribute(py::handle a, py::handle b, const char* name) {
   return attribute(a, name).ptr() == attribute(b, name).ptr();
 }
 
-// Types whose objects are immutable or one of a kind, by name: torch's and the standard library's.
-bool is_atomic_class(py::handle type) {
-  static const std::array<std::array<const char*, 2>, 14> names{{{"torch", "dtype"},
+/// Types whose objects are immutable or one of a kind: torch's and the standard library's. They live as long as Python.
+const std::vector<PyTypeObject*>& atomic_types() {
+  static const std::vector<PyTypeObject*> types = [] {
+    std::vector<PyTypeObject*> result;
+    const std::vector<std::pair<const char*, const char*>> names{{"torch", "dtype"},
                                                                  {"torch", "device"},
                                                                  {"torch", "layout"},
                                                                  {"torch", "memory_format"},
@@ -32,11 +51,13 @@ bool is_atomic_class(py::handle type) {
                                                                  {"types", "MethodDescriptorType"},
                                                                  {"types", "WrapperDescriptorType"},
                                                                  {"types", "CodeType"},
-                                                                 {"weakref", "ReferenceType"}}};
-  for (const auto& [module, name] : names) {
-    if (attribute(py::module_::import(module), name).ptr() == type.ptr()) return true;
-  }
-  return PyObject_IsSubclass(type.ptr(), torch_class("enum", "Enum").ptr()) == 1;
+                                                                 {"weakref", "ReferenceType"}};
+    for (const auto& [module, name] : names) {
+      result.push_back(reinterpret_cast<PyTypeObject*>(torch_class(module, name).release().ptr()));
+    }
+    return result;
+  }();
+  return types;
 }
 
 }  // namespace
@@ -44,7 +65,9 @@ bool is_atomic_class(py::handle type) {
 py::object torch_class(const char* module, const char* name) { return py::module_::import(module).attr(name); }
 
 Types::Types()
-    : copyreg_(py::module_::import("copyreg")),
+    : enum_(torch_class("enum", "Enum")),
+      copyreg_(py::module_::import("copyreg")),
+      dispatch_table_(copyreg_.attr("dispatch_table")),
       module_(torch_class("torch.nn", "Module")),
       tensor_(torch_class("torch", "Tensor")),
       parameter_(torch_class("torch.nn", "Parameter")) {
@@ -54,6 +77,7 @@ Types::Types()
                              &PyRange_Type, &PyProperty_Type, Py_TYPE(Py_Ellipsis), Py_TYPE(Py_NotImplemented)}) {
     known(*type, Shape::atomic);
   }
+  for (PyTypeObject* type : atomic_types()) known(*type, Shape::atomic);
   known(PyList_Type, Shape::list);
   known(PyTuple_Type, Shape::tuple);
   known(PyDict_Type, Shape::dict);
@@ -88,13 +112,13 @@ const TypeFacts& Types::add(PyTypeObject* type) { return facts_[type] = inspect(
 TypeFacts Types::inspect(PyTypeObject* type) const {
   const py::handle object(reinterpret_cast<PyObject*>(type));
   TypeFacts facts;
-  if (PyType_IsSubtype(type, &PyType_Type) || is_atomic_class(object)) {
-    facts.shape = Shape::atomic;
-    return facts;
-  }
   const auto subclass = [&](const py::object& of) {
     return PyType_IsSubtype(type, reinterpret_cast<PyTypeObject*>(of.ptr())) != 0;
   };
+  if (PyType_IsSubtype(type, &PyType_Type) || subclass(enum_)) {
+    facts.shape = Shape::atomic;
+    return facts;
+  }
   if (subclass(tensor_)) return inspect_tensor(object, facts);
   if (subclass(module_)) return inspect_module(object, facts);
   facts.ask_instance = bool(attribute(object, "__getattr__"));
@@ -112,8 +136,7 @@ bool Types::reduces_by_default(py::handle type) const {
   const py::handle object(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
   return same_attribute(type, object, "__reduce_ex__") && same_attribute(type, object, "__reduce__") &&
          (same_attribute(type, object, "__getstate__") || same_attribute(type, module_, "__getstate__")) &&
-         !attribute(type, "__getnewargs__") && !attribute(type, "__getnewargs_ex__") &&
-         !copyreg_.attr("dispatch_table").contains(type);
+         !attribute(type, "__getnewargs__") && !attribute(type, "__getnewargs_ex__") && !dispatch_table_.contains(type);
 }
 
 // An instance is its __dict__ and nothing else: no __slots__, no built-in base with contents of its own.
@@ -125,7 +148,10 @@ bool Types::only_dict(py::handle type) const {
       return false;
     }
   }
-  return py::len(copyreg_.attr("_slotnames")(type)) == 0;
+  // copyreg keeps what it has found in the class itself.
+  static PyObject* const name = PyUnicode_InternFromString("__slotnames__");
+  PyObject* known = PyDict_GetItemWithError(own_dict(type.ptr()).ptr(), name);
+  return py::len(known != nullptr ? py::reinterpret_borrow<py::object>(known) : copyreg_.attr("_slotnames")(type)) == 0;
 }
 
 TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
@@ -137,15 +163,14 @@ TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
   }
   const py::handle object(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
   const bool reduces = same_attribute(type, object, "__reduce_ex__") && same_attribute(type, object, "__reduce__") &&
-                       !copyreg_.attr("dispatch_table").contains(type);
+                       !dispatch_table_.contains(type);
   if (!reduces || !only_dict(type)) return facts;
   facts.shape = Shape::module;
   facts.getstate = !same_attribute(type, module_, "__getstate__");
   // torch.nn's own ones add attributes that old pickles lack, but an RNN's sets up its flat weights.
   const py::object setstate = attribute(type, "__setstate__");
-  const py::object owner = attribute(setstate, "__module__"), name = attribute(setstate, "__qualname__");
-  const auto module = owner ? owner.cast<std::string>() : std::string();
-  const auto qualified = name ? name.cast<std::string>() : std::string();
+  const auto module = py::getattr(setstate, "__module__", py::str()).cast<std::string>();
+  const auto qualified = py::getattr(setstate, "__qualname__", py::str()).cast<std::string>();
   const bool torchs_own = module.rfind("torch.nn.modules.", 0) == 0 && qualified.rfind("RNNBase.", 0) != 0;
   facts.setstate = facts.getstate || !torchs_own;
   return facts;

@@ -14,10 +14,11 @@ namespace py = pybind11;
 
 /// How an object is cloned, from the cheapest to the most general.
 enum class Shape : uint8_t {
-  atomic,  ///< Immutable, or by nature one of its kind (a function, a type): the clone holds the same object.
-  tensor,  ///< A Tensor or Parameter, or a subclass that adds nothing to the bytes.
-  module,  ///< A torch.nn.Module that is its __dict__.
-  list,    ///< These five: of exactly the built-in type.
+  session,  ///< A container of the session itself.
+  atomic,   ///< Immutable, or by nature one of its kind (a function, a type): the clone holds the same object.
+  tensor,   ///< A Tensor or Parameter, or a subclass that adds nothing to the bytes.
+  module,   ///< A torch.nn.Module that is its __dict__.
+  list,     ///< These five: of exactly the built-in type.
   tuple,
   dict,
   ordered_dict,
@@ -59,7 +60,7 @@ class Types {
   bool only_dict(py::handle type) const;
 
   ska::flat_hash_map<PyTypeObject*, TypeFacts> facts_;
-  py::object copyreg_, module_, tensor_, parameter_;
+  py::object enum_, copyreg_, dispatch_table_, module_, tensor_, parameter_;
 };
 
 /// The class torch.nn.Module; the same for the others.

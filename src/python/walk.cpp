@@ -104,13 +104,14 @@ NodeId Walker::add(PyObject* object) {
     node = graph_.add_node(facts.is_module ? NodeKind::module : NodeKind::object, object);
   }
   if (options_.boundary.count(object) != 0) graph_.nodes[node].fate = core::Fate::held;
+  if (!session_.empty() && session_.count(object) != 0) shape = Shape::session;
   walk_.items.push_back({py::reinterpret_borrow<py::object>(object), {}, shape});
   return node;
 }
 
 void Walker::expand(NodeId node) {
   const Shape shape = walk_.items[node].shape;
-  if (session_.count(walk_.items[node].object.ptr()) != 0) return expand_session(node);
+  if (shape == Shape::session) return expand_session(node);
   if (graph_.nodes[node].kind == NodeKind::module && shape != Shape::reduced) {
     return expand_module(node, shape == Shape::leaf);
   }
@@ -146,6 +147,7 @@ void Walker::expand_session(NodeId node) {
       throw PlanError("clone: a session's members are modules, or tuples, lists and dicts of them, not '" +
                       std::string(Py_TYPE(value)->tp_name) + "'");
     }
+    if (walk_.types.is_atomic(value)) return;  // an empty tuple
     if (nested) session_.insert(value);
     const NodeId target = visit(value);
     graph_.add_slot(node, SlotKind::child, name, target);
