@@ -164,7 +164,7 @@ TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
   const py::handle object(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
   const bool reduces = same_attribute(type, object, "__reduce_ex__") && same_attribute(type, object, "__reduce__") &&
                        !dispatch_table_.contains(type);
-  if (!reduces || !only_dict(type)) return facts;
+  if (!reduces) return facts;
   facts.shape = Shape::module;
   facts.getstate = !same_attribute(type, module_, "__getstate__");
   // torch.nn's own ones add attributes that old pickles lack, but an RNN's sets up its flat weights.

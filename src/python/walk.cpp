@@ -192,8 +192,10 @@ void Walker::expand_module(NodeId node, bool registered_only) {
 }
 
 void Walker::registered(NodeId owner, SlotKind kind, PyObject* container) {
-  if (!PyDict_Check(container))
+  if (!PyDict_Check(container)) {
+    if (walk_.items[owner].shape == Shape::leaf) return;  // a ScriptModule's are views of its own
     throw py::type_error("clone: a module's _parameters, _buffers and _modules must be dicts");
+  }
   PyObject *key = nullptr, *value = nullptr;
   for (Py_ssize_t position = 0; PyDict_Next(container, &position, &key, &value);) {
     if (value == Py_None) {
