@@ -13,7 +13,8 @@ key=$({ pwd; cat pyproject.toml; find python/ramet -name '*.py' | sort; } | sha2
 if [ "$(cat .venv/.ramet-editable 2>/dev/null)" != "$key" ]; then
   echo "install: the package ramet, editable, into .venv"
   $python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . \
-    -Cbuild-dir="$build" -Cbuild.targets="ramet;_C" -Ccmake.define.RAMET_DEV=ON
+    --config-settings=build-dir="$build" --config-settings=build.targets="ramet;_C" \
+    --config-settings=cmake.define.RAMET_DEV=ON
   echo "$key" >.venv/.ramet-editable
 else
   cmake --install "$build" --prefix "$($python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')" >/dev/null

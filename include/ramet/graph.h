@@ -114,7 +114,8 @@ struct Graph {
 /// Visits what is beneath `module`: what is registered in it at any depth, and the plain state of all that.
 ///
 /// Plain references to modules do not count. Calls `enter(node)` for every module and plain object on the way, `module`
-/// itself included, and goes on beneath it if that returns true; each node is entered once.
+/// itself included, and for tensors that have slots of their own (attributes); goes on beneath it if that returns true.
+/// Each node is entered once.
 void walk_beneath(const Graph& graph, NodeId module, const std::function<bool(NodeId)>& enter);
 
 }  // namespace ramet::core

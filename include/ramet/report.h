@@ -67,6 +67,7 @@ class Plan {
 
  private:
   std::vector<PlanRow> rows_;
+  std::vector<uint32_t> by_path_;
   int64_t nbytes_ = 0;
 };
 

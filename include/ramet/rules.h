@@ -43,12 +43,13 @@ Selection select_all(std::string text);
 /// All parameters, or all buffers: what is registered as such.
 Selection select_kind(SlotKind kind, std::string text);
 
-/// What a path or a glob names. `quoted` is how errors show it.
+/// What a path or a glob names; a name that has a glob's characters is found as it is. `quoted` is how errors show it.
 ///
 /// Throws PlanError if it matches nothing (with the nearest names), or names plain state, which only keep can.
 Selection select_path(const Graph& graph, const Paths& paths, std::string_view text, std::string quoted);
 
-/// One module or one tensor, by its node.
+/// One module, one tensor (by all of its slots) or one member of a session, by its node. Throws PlanError for plain
+/// state.
 Selection select_node(const Graph& graph, NodeId node, std::string text);
 
 /// All modules of a type, as found by the front. Throws PlanError if there is none.

@@ -4,6 +4,7 @@
 #include <c10/core/CPUAllocator.h>
 #include <ramet/arena.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>

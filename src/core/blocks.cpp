@@ -12,28 +12,33 @@ constexpr int64_t item_alignment = 16, range_alignment = 64;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-/// Sorted, merged and aligned.
-std::vector<Extent> merged(std::vector<Extent> extents) {
-  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) { return a.begin < b.begin; });
-  std::vector<Extent> result;
-  for (Extent next : extents) {
-    if (next.begin == next.end) continue;
-    next.begin = next.begin / item_alignment * item_alignment;
-    if (!result.empty() && next.begin <= result.back().end) {
-      result.back().end = std::max(result.back().end, next.end);
-    } else {
-      result.push_back(next);
-    }
-  }
-  return result;
+/// The bytes that a tensor uses, from a place on that suits every item size.
+Extent aligned_extent(const at::Tensor& tensor) {
+  const Extent used = extent(tensor);
+  return {used.begin / item_alignment * item_alignment, used.end};
 }
 
-/// Gives a block its ranges and its size.
-void add_ranges(Plan& plan, Block& block, const std::vector<Extent>& used) {
-  const auto nbytes = static_cast<int64_t>(block.source->nbytes());
+/// Sorts and merges extents, and drops empty ones.
+void merge(std::vector<Extent>& extents) {
+  std::erase_if(extents, [](const Extent& extent) { return extent.begin == extent.end; });
+  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) { return a.begin < b.begin; });
+  std::size_t last = 0;
+  for (std::size_t i = 1; i < extents.size(); ++i) {
+    if (extents[i].begin <= extents[last].end) {
+      extents[last].end = std::max(extents[last].end, extents[i].end);
+    } else {
+      extents[++last] = extents[i];
+    }
+  }
+  if (!extents.empty()) extents.resize(last + 1);
+}
+
+/// Adds a block for `storage`, of which `used` is in use: sorted, disjoint.
+BlockId add_block(Plan& plan, c10::StorageImpl* storage, std::span<const Extent> used) {
+  const auto nbytes = static_cast<int64_t>(storage->nbytes());
+  Block block{storage, storage->device(), 0, static_cast<uint32_t>(plan.ranges.size()), 0};
   int64_t reached = 0;
   for (const Extent& extent : used) reached += extent.end - extent.begin;
-  block.first = static_cast<uint32_t>(plan.ranges.size());
   const bool outside = !used.empty() && used.back().end > nbytes;
   if (reached * 2 >= nbytes || outside) {
     plan.ranges.push_back({0, nbytes, 0});
@@ -46,6 +51,8 @@ void add_ranges(Plan& plan, Block& block, const std::vector<Extent>& used) {
     }
   }
   block.count = static_cast<uint32_t>(plan.ranges.size()) - block.first;
+  plan.blocks.push_back(block);
+  return static_cast<BlockId>(plan.blocks.size() - 1);
 }
 
 int64_t place(const Plan& plan, const Block& block, int64_t begin) {
@@ -57,34 +64,34 @@ int64_t place(const Plan& plan, const Block& block, int64_t begin) {
 }  // namespace
 
 void lay_out(const Graph& graph, Plan& plan) {
-  std::map<std::pair<const c10::StorageImpl*, uint32_t>, BlockId> block_of;
-  std::map<BlockId, std::vector<TensorId>> together;
-  const auto add_block = [&](c10::StorageImpl* storage) {
-    plan.blocks.push_back({storage, storage->device(), 0, 0, 0});
-    return static_cast<BlockId>(plan.blocks.size() - 1);
-  };
+  // Storages that several tensors hold, by part, in walk order: no order of addresses shows.
+  std::map<std::pair<const c10::StorageImpl*, uint32_t>, std::size_t> known;
+  std::vector<std::vector<TensorId>> together;
+  plan.blocks.reserve(graph.tensors.size());
+  plan.ranges.reserve(graph.tensors.size());
   for (TensorId id = 0; id < graph.tensors.size(); ++id) {
     const Tensor& tensor = graph.tensors[id];
     Decision& decision = plan.tensors[id];
     if (decision.mode != Mode::copy || tensor.opaque || !has_bytes(tensor.value)) continue;
     const c10::Storage& storage = tensor.value.unsafeGetTensorImpl()->unsafe_storage();
     if (storage.use_count() > 1) {
-      const auto [it, added] = block_of.try_emplace({storage.unsafeGetStorageImpl(), tensor.part});
-      if (added) it->second = add_block(storage.unsafeGetStorageImpl());
-      decision.block = it->second;
+      const auto [it, added] = known.try_emplace({storage.unsafeGetStorageImpl(), tensor.part}, together.size());
+      if (added) together.emplace_back();
       together[it->second].push_back(id);
       continue;
     }
-    decision.block = add_block(storage.unsafeGetStorageImpl());
-    const Extent extent = core::extent(tensor.value);
-    add_ranges(plan, plan.blocks.back(), merged({extent}));
-    decision.offset = place(plan, plan.blocks.back(), extent.begin);
+    const Extent used = aligned_extent(tensor.value);
+    decision.block = add_block(plan, storage.unsafeGetStorageImpl(), {&used, used.begin == used.end ? 0u : 1u});
+    decision.offset = place(plan, plan.blocks[decision.block], extent(tensor.value).begin);
   }
-  for (const auto& [block, ids] : together) {
+  for (const std::vector<TensorId>& ids : together) {
     std::vector<Extent> used;
-    for (const TensorId id : ids) used.push_back(extent(graph.tensors[id].value));
-    add_ranges(plan, plan.blocks[block], merged(std::move(used)));
+    for (const TensorId id : ids) used.push_back(aligned_extent(graph.tensors[id].value));
+    merge(used);
+    const at::Tensor& first = graph.tensors[ids[0]].value;
+    const BlockId block = add_block(plan, first.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl(), used);
     for (const TensorId id : ids) {
+      plan.tensors[id].block = block;
       plan.tensors[id].offset = place(plan, plan.blocks[block], extent(graph.tensors[id].value).begin);
     }
   }

@@ -3,114 +3,147 @@
 #include <ramet/paths.h>
 
 #include <algorithm>
-#include <map>
+#include <tuple>
 
+#include "core/beneath.h"
 #include "core/runs.h"
 
 namespace ramet::core {
 namespace {
 
-int64_t byte_size(const at::Tensor& tensor) { return tensor.numel() * static_cast<int64_t>(tensor.element_size()); }
+/// A wrapper's sizes are not looked at: asking may run user code.
+bool is_wrapper(const at::Tensor& tensor) {
+  return tensor.unsafeGetTensorImpl()->key_set().has(c10::DispatchKey::Python);
+}
+
+int64_t byte_size(const at::Tensor& tensor) {
+  return is_wrapper(tensor) ? 0 : tensor.numel() * static_cast<int64_t>(tensor.element_size());
+}
+
+/// Where a run of bytes begins (+1) and ends (-1).
+struct Edge {
+  const c10::StorageImpl* storage;
+  int64_t at;
+  int step;
+};
 
 /// The bytes that at least `least` of the tensors use.
 int64_t covered(const std::vector<at::Tensor>& tensors, int least) {
-  std::map<const void*, std::vector<std::pair<int64_t, int>>> edges;  // by storage: where a run begins and ends
+  std::vector<Edge> edges;
   int64_t bytes = 0;
   for (const at::Tensor& tensor : tensors) {
-    if (tensor.numel() == 0) continue;
+    if (byte_size(tensor) == 0) continue;
     if (!has_bytes(tensor)) {
       if (least == 1) bytes += byte_size(tensor);
       continue;
     }
-    auto& list = edges[tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl()];
+    const c10::StorageImpl* storage = tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
     const Runs runs(tensor);
-    for (const int64_t start : runs.starts(runs.begin, runs.end())) {
-      list.emplace_back(start, 1);
-      list.emplace_back(start + runs.length, -1);
+    std::vector<int64_t> starts = runs.starts();
+    std::sort(starts.begin(), starts.end());
+    int64_t end = 0;  // of the tensor's bytes so far: one that overlaps itself counts once
+    for (const int64_t start : starts) {
+      edges.push_back({storage, std::max(start, end), 1});
+      end = start + runs.length;
+      edges.push_back({storage, end, -1});
     }
   }
-  for (auto& [storage, list] : edges) {
-    std::sort(list.begin(), list.end());
-    int open = 0;
-    for (std::size_t i = 0; i < list.size(); ++i) {
-      if (open >= least) bytes += list[i].first - list[i - 1].first;
-      open += list[i].second;
-    }
+  std::sort(edges.begin(), edges.end(), [](const Edge& a, const Edge& b) {
+    return std::tuple(reinterpret_cast<uintptr_t>(a.storage), a.at, a.step) <
+           std::tuple(reinterpret_cast<uintptr_t>(b.storage), b.at, b.step);
+  });
+  int open = 0;
+  for (std::size_t i = 0; i < edges.size(); ++i) {
+    if (open >= least) bytes += edges[i].at - edges[i - 1].at;
+    open += edges[i].step;
   }
   return bytes;
 }
 
-int64_t module_bytes(const Graph& graph, NodeId module) {
-  std::vector<at::Tensor> tensors;
-  std::vector<bool> met(graph.tensors.size());
-  walk_beneath(graph, module, [&](NodeId node) {
-    for (const Slot& slot : graph.slots_of(node)) {
-      if (slot.target == none || slot.kind == SlotKind::back) continue;
-      const TensorId id = graph.nodes[slot.target].tensor;
-      if (id == none || met[id]) continue;
-      met[id] = true;
-      tensors.push_back(graph.tensors[id].value);
-    }
-    return true;
-  });
-  return covered(tensors, 1);
-}
+/// Measures modules, each tensor beneath one once.
+class ModuleBytes {
+ public:
+  explicit ModuleBytes(const Graph& graph) : graph_(graph), beneath_(graph), met_(graph.tensors.size()) {}
+
+  int64_t of(NodeId module) {
+    ++round_;
+    std::vector<at::Tensor> tensors;
+    beneath_.walk(module, [&](NodeId node) {
+      for (const Slot& slot : graph_.slots_of(node)) {
+        if (slot.target == none || slot.kind == SlotKind::back) continue;
+        const TensorId id = graph_.nodes[slot.target].tensor;
+        if (id == none || std::exchange(met_[id], round_) == round_) continue;
+        tensors.push_back(graph_.tensors[id].value);
+      }
+      return true;
+    });
+    return covered(tensors, 1);
+  }
+
+ private:
+  const Graph& graph_;
+  Beneath beneath_;
+  std::vector<uint32_t> met_;  // by TensorId: the last module that it was met beneath
+  uint32_t round_ = 0;
+};
 
 /// Lists the slots of each module and each group of tensors that has several.
 class Ties {
  public:
   Ties(const Graph& graph, const std::vector<uint32_t>& groups)
-      : graph_(graph), groups_(groups), registered_(graph.nodes.size()) {
+      : graph_(graph), groups_(groups), registered_(graph.nodes.size()), names_(graph.nodes.size()) {
     for (const Slot& slot : graph.slots) {
       if (slot.target != none && is_registered(slot.kind)) ++registered_[slot.target];
     }
   }
 
   std::vector<Tie> list() {
+    // Most of a model has one name only: what has is counted, and not collected.
     for (SlotId id = 0; id < graph_.slots.size(); ++id) {
-      if (listed(id)) slots_of_[key(graph_.slots[id].target)].push_back(id);
+      if (may_be_listed(id)) ++names_[key(graph_.slots[id].target)];
     }
+    std::vector<std::pair<NodeId, SlotId>> several;
+    for (SlotId id = 0; id < graph_.slots.size(); ++id) {
+      const NodeId target = graph_.slots[id].target;
+      if (target != none && names_[key(target)] > 1 && is_listed(id)) several.emplace_back(key(target), id);
+    }
+    std::sort(several.begin(), several.end());
     std::vector<Tie> ties;
-    for (auto& [key, slots] : slots_of_) {
-      if (slots.size() > 1) ties.push_back(tie(std::move(slots)));
+    for (auto it = several.begin(); it != several.end();) {
+      const auto end = std::find_if(it, several.end(), [&](const auto& other) { return other.first != it->first; });
+      std::vector<SlotId> slots;
+      for (; it != end; ++it) slots.push_back(it->second);
+      if (slots.size() > 1) ties.push_back({TieKind::tensor, std::move(slots), 0});
     }
-    if (!ties.empty()) sort(ties);
+    if (!ties.empty()) finish(ties);
     return ties;
   }
 
  private:
-  // What has one name only needs no place in a map: most of a model.
-  bool listed(SlotId id) const {
+  // A tensor's group goes by the node of its first tensor.
+  NodeId key(NodeId target) const {
+    const TensorId tensor = graph_.nodes[target].tensor;
+    return tensor == none ? target : graph_.tensors[groups_[tensor]].node;
+  }
+
+  bool may_be_listed(SlotId id) const {
     const Slot& slot = graph_.slots[id];
     if (slot.target == none || slot.name == none || slot.kind == SlotKind::back) return false;
-    const Node& target = graph_.nodes[slot.target];
-    if (target.kind == NodeKind::module) return slot.kind == SlotKind::child && registered_[slot.target] > 1;
-    if (target.kind != NodeKind::tensor || graph_.tensors[target.tensor].value.numel() == 0) return false;
-    return is_registered(slot.kind) || registered_[slot.target] == 0;
+    const NodeKind kind = graph_.nodes[slot.target].kind;
+    if (kind == NodeKind::module) return slot.kind == SlotKind::child;
+    return kind == NodeKind::tensor && (is_registered(slot.kind) || registered_[slot.target] == 0);
   }
 
-  // Modules by node, tensors by group.
-  uint64_t key(NodeId target) const {
-    const TensorId tensor = graph_.nodes[target].tensor;
-    return tensor == none ? uint64_t{target} << 32 : groups_[tensor];
+  bool is_listed(SlotId id) const {
+    if (!may_be_listed(id)) return false;
+    const TensorId tensor = graph_.nodes[graph_.slots[id].target].tensor;
+    if (tensor == none) return true;
+    const at::Tensor& value = graph_.tensors[tensor].value;
+    return is_wrapper(value) || value.numel() != 0;
   }
 
-  Tie tie(std::vector<SlotId> slots) const {
-    const NodeId first = graph_.slots[slots[0]].target;
-    if (graph_.nodes[first].kind == NodeKind::module) {
-      return {TieKind::module, std::move(slots), module_bytes(graph_, first)};
-    }
-    std::vector<NodeId> nodes;
-    for (const SlotId id : slots) nodes.push_back(graph_.slots[id].target);
-    std::sort(nodes.begin(), nodes.end());
-    nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
-    std::vector<at::Tensor> tensors;
-    for (const NodeId node : nodes) tensors.push_back(graph_.tensors[graph_.nodes[node].tensor].value);
-    if (tensors.size() == 1) return {TieKind::tensor, std::move(slots), covered(tensors, 1)};
-    return {TieKind::storage, std::move(slots), covered(tensors, 2)};
-  }
-
-  void sort(std::vector<Tie>& ties) const {
+  // Puts slots and ties in walk order, drops slots that no path reaches, and measures what is left.
+  void finish(std::vector<Tie>& ties) const {
     const Paths paths(graph_);
     std::vector<uint32_t> place(graph_.slots.size(), none);
     for (uint32_t i = 0; i < paths.slots().size(); ++i) place[paths.slots()[i]] = i;
@@ -121,12 +154,31 @@ class Ties {
     }
     std::erase_if(ties, [](const Tie& tie) { return tie.slots.size() < 2; });
     std::sort(ties.begin(), ties.end(), [&](const Tie& a, const Tie& b) { return before(a.slots[0], b.slots[0]); });
+    ModuleBytes modules(graph_);
+    for (Tie& tie : ties) measure(tie, modules);
+  }
+
+  void measure(Tie& tie, ModuleBytes& modules) const {
+    const NodeId first = graph_.slots[tie.slots[0]].target;
+    if (graph_.nodes[first].kind == NodeKind::module) {
+      tie.kind = TieKind::module;
+      tie.nbytes = modules.of(first);
+      return;
+    }
+    std::vector<NodeId> nodes;
+    for (const SlotId id : tie.slots) nodes.push_back(graph_.slots[id].target);
+    std::sort(nodes.begin(), nodes.end());
+    nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
+    std::vector<at::Tensor> tensors;
+    for (const NodeId node : nodes) tensors.push_back(graph_.tensors[graph_.nodes[node].tensor].value);
+    tie.kind = tensors.size() == 1 ? TieKind::tensor : TieKind::storage;
+    tie.nbytes = covered(tensors, tensors.size() == 1 ? 1 : 2);
   }
 
   const Graph& graph_;
   const std::vector<uint32_t>& groups_;
   std::vector<uint32_t> registered_;  // by NodeId: how many registered slots hold it
-  std::unordered_map<uint64_t, std::vector<SlotId>> slots_of_;
+  std::vector<uint32_t> names_;       // by key: how many slots may be listed
 };
 
 }  // namespace

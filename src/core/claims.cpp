@@ -7,8 +7,7 @@
 namespace ramet::core {
 
 Claims::Claims(const Graph& graph, const Rules& rules)
-    : graph_(graph), rules_(rules.modes), claims_(graph.slots.size()) {
-  if (rules_.empty()) return;
+    : graph_(graph), rules_(rules.modes), beneath_(graph), claims_(graph.slots.size()) {
   for (const Rank rank : {Rank::all, Rank::kind, Rank::type, Rank::module, Rank::tensor}) {
     if (std::none_of(rules_.begin(), rules_.end(), [&](const Rule& rule) { return rule.where.rank == rank; })) continue;
     if (rank == Rank::all || rank == Rank::kind) claim_kinds(rank);
@@ -26,7 +25,7 @@ void Claims::claim_kinds(Rank rank) {
       const Slot& slot = graph_.slots[id];
       const bool named = rank == Rank::all ? slot.kind == SlotKind::parameter || slot.kind == SlotKind::buffer
                                            : slot.kind == where.kind;
-      if (named && slot.target != none) claim(id, rule, none);
+      if (named) claim(id, rule, none);
     }
   }
 }
@@ -51,19 +50,19 @@ void Claims::claim_slots(Rank rank) {
 }
 
 void Claims::flood(NodeId module, RuleId rule) {
-  walk_beneath(graph_, module, [&](NodeId node) {
+  beneath_.walk(module, [&](NodeId node) {
     if (node != module && named_[node]) return false;
     const Node& owner = graph_.nodes[node];
     for (SlotId id = owner.first; id < owner.first + owner.count; ++id) {
-      const Slot& slot = graph_.slots[id];
-      if (slot.target == none || slot.kind == SlotKind::back) continue;
-      if (graph_.nodes[slot.target].kind == NodeKind::tensor) claim(id, rule, module);
+      if (graph_.slots[id].kind != SlotKind::back) claim(id, rule, module);
     }
     return true;
   });
 }
 
 void Claims::claim(SlotId slot, RuleId rule, NodeId claimant) {
+  const NodeId target = graph_.slots[slot].target;
+  if (target == none || graph_.nodes[target].tensor == none) return;
   Claim& held = claims_[slot];
   const auto rank = [&](RuleId id) { return rules_[id].where.rank; };
   if (held.rule == none || rank(held.rule) < rank(rule)) {
@@ -97,7 +96,7 @@ void Claims::settle() {
 bool Claims::within(NodeId inner, NodeId outer) {
   const auto [it, added] = within_.try_emplace({inner, outer});
   if (added) {
-    walk_beneath(graph_, outer, [&, found = &it->second](NodeId node) {
+    beneath_.walk(outer, [&, found = &it->second](NodeId node) {
       *found = *found || node == inner;
       return !*found;
     });

@@ -5,6 +5,8 @@
 
 #include <map>
 
+#include "core/beneath.h"
+
 namespace ramet::core {
 
 /// The narrowest rule that names a slot, and one that disagrees with it at the same rank.
@@ -19,7 +21,7 @@ class Claims {
  public:
   Claims(const Graph& graph, const Rules& rules);
 
-  /// By SlotId.
+  /// By SlotId; only slots that hold tensors have any.
   const std::vector<Claim>& slots() const { return claims_; }
 
  private:
@@ -33,6 +35,7 @@ class Claims {
 
   const Graph& graph_;
   const std::vector<Rule>& rules_;
+  Beneath beneath_;
   std::vector<Claim> claims_;
   std::map<SlotId, std::vector<Claim>> contested_;  // of the present rank, beside the one in claims_
   std::vector<bool> named_;                         // by NodeId: modules that a rule of the present rank names

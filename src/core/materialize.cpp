@@ -7,7 +7,8 @@
 namespace ramet::core {
 namespace {
 
-// TensorImpl and storage by hand: `clone()` dispatches, which takes three times as long on a small tensor.
+// TensorImpl and storage by hand: `clone()` dispatches, which takes three times as long on a small tensor. The
+// constructor adds the autograd keys that an inference tensor's key set lacks.
 at::Tensor over(const c10::Storage& storage, int64_t offset, const at::Tensor& source) {
   const c10::TensorImpl& impl = *source.unsafeGetTensorImpl();
   at::Tensor result = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(storage), impl.key_set(), impl.dtype());

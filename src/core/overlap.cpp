@@ -2,6 +2,7 @@
 #include <ramet/catalog.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <tuple>
 #include <typeinfo>
@@ -40,29 +41,49 @@ uint32_t find(std::vector<uint32_t>& parent, uint32_t id) {
   return id;
 }
 
-bool common_bytes(const Runs& a, const Runs& b) {
-  int64_t step = 0;
-  for (const Runs* runs : {&a, &b}) {
-    for (const auto& [stride, size] : runs->outer) step = std::gcd(step, stride);
-  }
-  // Every run starts at the same residue: disjoint residues (even and odd columns) never meet.
-  if (step > 0) {
-    const int64_t distance = ((b.begin - a.begin) % step + step) % step;
-    if (distance >= a.length && distance + b.length <= step) return false;
-  }
-  const std::vector<int64_t> starts_a = a.starts(b.begin - a.length + 1, b.end()),
-                             starts_b = b.starts(a.begin - b.length + 1, a.end());
-  auto i = starts_a.begin(), j = starts_b.begin();
-  while (i != starts_a.end() && j != starts_b.end()) {
-    if (*i + a.length <= *j) {
-      ++i;
-    } else if (*j + b.length <= *i) {
-      ++j;
-    } else {
-      return true;
-    }
+/// How often a stride may be added: 0 to `most` times.
+struct Step {
+  int64_t stride, most;
+  int64_t reach = 0;  // what this step and the smaller ones add up to at most
+  int64_t unit = 0;   // and what divides all that they add
+};
+
+/// Whether some choice of counts makes steps[0..count) add up to a number in [low, high].
+bool can_reach(const std::vector<Step>& steps, std::size_t count, int64_t low, int64_t high) {
+  if (high < 0) return false;
+  if (low <= 0) return true;
+  if (count == 0) return false;
+  const auto& [stride, most, reach, unit] = steps[count - 1];
+  if (low > reach || high / unit * unit < low) return false;
+  const int64_t rest = count == 1 ? 0 : steps[count - 2].reach;
+  const int64_t last = std::min(most, high / stride);
+  for (int64_t n = std::max<int64_t>(0, (low - rest + stride - 1) / stride); n <= last; ++n) {
+    if (can_reach(steps, count - 1, low - n * stride, high - n * stride)) return true;
   }
   return false;
+}
+
+/// Whether a run of `a` meets one of `b`: whether (a's start) - (b's start) can lie in (-a.length, b.length).
+///
+/// A bounded equation over the strides of both. Steps of `b` count backwards; steps of one stride are one; the largest
+/// is tried first, so that what remains is either out of reach, or met at once, or a few cases.
+bool common_bytes(const Runs& a, const Runs& b) {
+  std::map<int64_t, int64_t> most;  // by stride
+  int64_t low = b.begin - a.begin - a.length + 1, high = b.begin - a.begin + b.length - 1;
+  for (const auto& [stride, size] : a.outer) most[stride] += size - 1;
+  for (const auto& [stride, size] : b.outer) {
+    most[stride] += size - 1;
+    low += stride * (size - 1);
+    high += stride * (size - 1);
+  }
+  std::vector<Step> steps;
+  int64_t reach = 0, unit = 0;
+  for (const auto& [stride, count] : most) {
+    reach += stride * count;
+    unit = std::gcd(unit, stride);
+    steps.push_back({stride, count, reach, unit});
+  }
+  return can_reach(steps, steps.size(), low, high);
 }
 
 }  // namespace
@@ -83,13 +104,7 @@ Runs::Runs(const at::Tensor& tensor) : begin(extent(tensor).begin), length(tenso
   outer.erase(left, outer.end());
 }
 
-int64_t Runs::end() const {
-  int64_t last = begin;
-  for (const auto& [stride, size] : outer) last += stride * (size - 1);
-  return last + length;
-}
-
-std::vector<int64_t> Runs::starts(int64_t from, int64_t to) const {
+std::vector<int64_t> Runs::starts() const {
   std::vector<int64_t> result{begin};
   for (const auto& [stride, size] : outer) {
     const std::size_t count = result.size();
@@ -98,17 +113,20 @@ std::vector<int64_t> Runs::starts(int64_t from, int64_t to) const {
       for (std::size_t i = 0; i < count; ++i) result.push_back(result[i] + k * stride);
     }
   }
-  std::erase_if(result, [&](int64_t start) { return start < from || start >= to; });
-  std::sort(result.begin(), result.end());
   return result;
 }
 
 Extent extent(const at::Tensor& tensor) {
-  if (tensor.numel() == 0) return {};
-  const auto item = static_cast<int64_t>(tensor.element_size());
-  const int64_t begin = tensor.storage_offset() * item;
+  const c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
+  const auto item = static_cast<int64_t>(impl.itemsize());
+  const int64_t begin = impl.storage_offset() * item;
+  if (impl.is_contiguous()) return impl.numel() == 0 ? Extent{} : Extent{begin, begin + impl.numel() * item};
+  const at::IntArrayRef sizes = impl.sizes(), strides = impl.strides();
   int64_t last = begin;
-  for (int64_t d = 0; d < tensor.dim(); ++d) last += (tensor.size(d) - 1) * tensor.stride(d) * item;
+  for (std::size_t d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] == 0) return {};
+    last += (sizes[d] - 1) * strides[d] * item;
+  }
   return {begin, last + item};
 }
 
@@ -116,8 +134,8 @@ bool has_bytes(const at::Tensor& tensor) {
   const c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
   // Sparse, quantized, nested, opaque and wrapped tensors are classes of their own; a Python subclass that wraps
   // another tensor has the Python key.
-  return typeid(impl) == typeid(c10::TensorImpl) && impl.has_storage() &&
-         !impl.key_set().has(c10::DispatchKey::Python) && tensor.device().type() != c10::DeviceType::Meta;
+  if (typeid(impl) != typeid(c10::TensorImpl) || impl.key_set().has(c10::DispatchKey::Python)) return false;
+  return impl.has_storage() && impl.device_type() != c10::DeviceType::Meta && !impl._is_zerotensor();
 }
 
 bool overlap(const at::Tensor& a, const at::Tensor& b) {
@@ -144,12 +162,14 @@ std::vector<uint32_t> groups(const Graph& graph) {
         parent[std::max(a, b)] = std::min(a, b);
       }
     }
-    // One that ends no later than an open one of its group, both dense, can tie nothing that the other would not.
-    const auto covered = [&](const Candidate* it) {
-      return it->extent.end >= next.extent.end && find(parent, it->tensor) == find(parent, next.tensor) &&
-             graph.tensors[it->tensor].value.is_non_overlapping_and_dense();
+    // Of a group, a dense tensor stands for all that end no later: whatever meets those from here on meets it too.
+    const auto stands_for = [&](const Candidate& a, const Candidate& b) {
+      return a.extent.end >= b.extent.end && graph.tensors[a.tensor].value.is_non_overlapping_and_dense() &&
+             find(parent, a.tensor) == find(parent, b.tensor);
     };
-    if (std::none_of(open.begin(), open.end(), covered)) open.push_back(&next);
+    if (std::any_of(open.begin(), open.end(), [&](const Candidate* it) { return stands_for(*it, next); })) continue;
+    std::erase_if(open, [&](const Candidate* it) { return stands_for(next, *it); });
+    open.push_back(&next);
   }
   for (uint32_t id = 0; id < parent.size(); ++id) parent[id] = find(parent, id);
   return parent;

@@ -11,8 +11,8 @@ namespace {
 /// A glob, compiled: one token a position; the last position accepts.
 class Glob {
  public:
-  /// Positions of the pattern that can have been reached, by one text or another.
-  using States = std::vector<bool>;
+  /// By position of the pattern: whether it can have been reached, by one text or another.
+  using States = std::vector<char>;
 
   explicit Glob(std::string_view text) {
     for (std::size_t i = 0; i < text.size(); ++i) {
@@ -29,21 +29,24 @@ class Glob {
     }
   }
 
-  States start() const { return close(States(tokens_.size() + 1), 0); }
+  States start() const {
+    States states(tokens_.size() + 1);
+    states[0] = true;
+    pass_stars(states);
+    return states;
+  }
+
   bool accepts(const States& states) const { return states.back(); }
 
-  States step(const States& states, std::string_view text) const {
-    States now = states;
+  void advance(States& states, std::string_view text) const {
     for (const char c : text) {
-      States next(now.size());
-      for (std::size_t i = 0; i < tokens_.size(); ++i) {
-        if (!now[i]) continue;
-        if (tokens_[i].kind == Token::star) next = close(std::move(next), i);
-        if (tokens_[i].matches(c)) next = close(std::move(next), i + 1);
+      // From the last position down: what is read has not moved yet.
+      for (std::size_t i = tokens_.size(); i > 0; --i) {
+        states[i] = (states[i] && is_star(i)) || (states[i - 1] && tokens_[i - 1].matches(c));
       }
-      now = std::move(next);
+      states[0] = states[0] && is_star(0);
+      pass_stars(states);
     }
-    return now;
   }
 
  private:
@@ -69,15 +72,27 @@ class Glob {
     }
   };
 
-  // Position i is reached, and with it all behind the stars that follow.
-  States close(States states, std::size_t i) const {
-    states[i] = true;
-    while (i < tokens_.size() && tokens_[i].kind == Token::star) states[++i] = true;
-    return states;
+  bool is_star(std::size_t i) const { return i < tokens_.size() && tokens_[i].kind == Token::star; }
+
+  // A star may stand for nothing: who reaches it has reached what follows.
+  void pass_stars(States& states) const {
+    for (std::size_t i = 0; i < tokens_.size(); ++i) {
+      if (states[i] && is_star(i)) states[i + 1] = true;
+    }
   }
 
   std::vector<Token> tokens_;
 };
+
+/// Adds what `more` has reached to `states`; whether that was anything new.
+bool merge(Glob::States& states, const Glob::States& more) {
+  states.resize(more.size());
+  bool grown = false;
+  for (std::size_t i = 0; i < more.size(); ++i) {
+    if (more[i] && !states[i]) states[i] = grown = true;
+  }
+  return grown;
+}
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -93,30 +108,69 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-/// Lists the slots beneath `root` that are reached through registered ones, depth first.
-class RegisteredWalk {
+/// Lists all slots that have a path. Explicit stacks: nesting may be as deep as memory allows.
+class Walk {
  public:
-  RegisteredWalk(const Graph& graph, std::vector<SlotId>& order, std::vector<SlotId>& through, std::vector<bool>& met,
-                 std::vector<NodeId>& entered)
-      : graph_(graph), order_(order), through_(through), met_(met), entered_(entered) {}
+  Walk(const Graph& graph, std::vector<SlotId>& order, std::vector<SlotId>& through)
+      : graph_(graph), order_(order), through_(through), met_(graph.nodes.size()) {}
 
-  void from(NodeId root) {
-    enter(root);
-    while (!stack_.empty()) {
-      auto& [next, end] = stack_.back();
-      if (next == end) {
-        stack_.pop_back();
+  // What is registered beneath the root, then the plain state of all that, depth first.
+  void run() {
+    struct Frame {
+      std::size_t node, end;  // of entered_: those whose plain state is still to be listed
+      uint32_t slot;
+    };
+    met_[0] = true;
+    registered(0);
+    std::vector<Frame> frames{{0, entered_.size(), 0}};
+    while (!frames.empty()) {
+      Frame& frame = frames.back();
+      if (frame.node == frame.end) {
+        frames.pop_back();
         continue;
       }
-      const SlotId id = next++;
-      const Slot& slot = graph_.slots[id];
-      if (slot.kind != SlotKind::child || slot.name == none) continue;
-      if (take(id)) enter(slot.target);
+      const Node& node = graph_.nodes[entered_[frame.node]];
+      if (frame.slot == node.count) {
+        ++frame.node;
+        frame.slot = 0;
+        continue;
+      }
+      const SlotId id = node.first + frame.slot++;
+      if (graph_.slots[id].kind != SlotKind::state || !take(id)) continue;
+      const std::size_t begin = entered_.size();
+      registered(graph_.slots[id].target);
+      frames.push_back({begin, entered_.size(), 0});
     }
   }
 
-  // Lists a slot; true if its target is met for the first time.
+ private:
+  void registered(NodeId root) {
+    std::vector<std::pair<SlotId, SlotId>> stack;
+    const auto enter = [&](NodeId node) {
+      entered_.push_back(node);
+      const SlotId first = graph_.nodes[node].first, end = first + graph_.nodes[node].count;
+      for (SlotId id = first; id < end; ++id) {
+        const Slot& slot = graph_.slots[id];
+        if (slot.kind != SlotKind::parameter && slot.kind != SlotKind::buffer) continue;
+        if (take(id) && graph_.nodes[slot.target].count > 0) entered_.push_back(slot.target);
+      }
+      if (first != end) stack.emplace_back(first, end);
+    };
+    enter(root);
+    while (!stack.empty()) {
+      auto& [next, end] = stack.back();
+      if (next == end) {
+        stack.pop_back();
+        continue;
+      }
+      const SlotId id = next++;
+      if (graph_.slots[id].kind == SlotKind::child && take(id)) enter(graph_.slots[id].target);
+    }
+  }
+
+  // Lists a slot that has a name; true if its target is met for the first time.
   bool take(SlotId id) {
+    if (graph_.slots[id].name == none) return false;
     order_.push_back(id);
     const NodeId target = graph_.slots[id].target;
     if (target == none || met_[target]) return false;
@@ -125,47 +179,24 @@ class RegisteredWalk {
     return true;
   }
 
- private:
-  void enter(NodeId node) {
-    entered_.push_back(node);
-    const SlotId first = graph_.nodes[node].first, end = first + graph_.nodes[node].count;
-    for (SlotId id = first; id < end; ++id) {
-      const Slot& slot = graph_.slots[id];
-      if ((slot.kind == SlotKind::parameter || slot.kind == SlotKind::buffer) && slot.name != none) take(id);
-    }
-    stack_.emplace_back(first, end);
-  }
-
   const Graph& graph_;
   std::vector<SlotId>& order_;
   std::vector<SlotId>& through_;
-  std::vector<bool>& met_;
-  std::vector<NodeId>& entered_;
-  std::vector<std::pair<SlotId, SlotId>> stack_;
+  std::vector<bool> met_;
+  std::vector<NodeId> entered_;
 };
 
 }  // namespace
 
 Paths::Paths(const Graph& graph) : graph_(graph), through_(graph.nodes.size(), none) {
-  if (graph.nodes.empty()) return;
-  std::vector<bool> met(graph.nodes.size());
-  std::vector<NodeId> entered;
-  met[0] = true;
-  RegisteredWalk walk(graph, order_, through_, met, entered);
-  walk.from(0);
-  for (std::size_t i = 0; i < entered.size(); ++i) {
-    const Node node = graph.nodes[entered[i]];
-    for (SlotId id = node.first; id < node.first + node.count; ++id) {
-      const Slot& slot = graph.slots[id];
-      if (slot.kind == SlotKind::state && slot.name != none && walk.take(id)) walk.from(slot.target);
-    }
-  }
+  order_.reserve(graph.slots.size());
+  if (!graph.nodes.empty()) Walk(graph, order_, through_).run();
 }
 
 std::string Paths::path(SlotId slot) const {
   std::vector<SlotId> chain;
   for (SlotId id = slot; id != none;) {
-    if (graph_.slots[id].name == none) return {};
+    if (graph_.slots[id].name == none || graph_.slots[id].kind == SlotKind::back) return {};
     chain.push_back(id);
     const NodeId owner = graph_.slots[id].owner;
     if (owner != 0 && through_[owner] == none) return {};
@@ -208,24 +239,21 @@ std::vector<SlotId> Paths::match(std::string_view text) const {
   std::vector<bool> matched(graph_.slots.size());
   reached[0] = glob.start();
   std::vector<NodeId> work{0};
+  Glob::States before, after;
   while (!work.empty()) {
     const NodeId node = work.back();
     work.pop_back();
-    const Glob::States before = node == 0 ? reached[0] : glob.step(reached[node], ".");
+    before = reached[node];
+    if (node != 0) glob.advance(before, ".");
     const Node& owner = graph_.nodes[node];
     for (SlotId id = owner.first; id < owner.first + owner.count; ++id) {
       const Slot& slot = graph_.slots[id];
       if (slot.kind == SlotKind::back || slot.name == none) continue;
-      const Glob::States after = glob.step(before, graph_.name(id));
+      after = before;
+      glob.advance(after, graph_.name(id));
       if (glob.accepts(after)) matched[id] = true;
       if (slot.target == none || slot.target == 0 || graph_.nodes[slot.target].count == 0) continue;
-      Glob::States& target = reached[slot.target];
-      target.resize(after.size());
-      bool grown = false;
-      for (std::size_t i = 0; i < after.size(); ++i) {
-        if (after[i] && !target[i]) target[i] = grown = true;
-      }
-      if (grown) work.push_back(slot.target);
+      if (merge(reached[slot.target], after)) work.push_back(slot.target);
     }
   }
   std::vector<SlotId> result;
@@ -234,17 +262,25 @@ std::vector<SlotId> Paths::match(std::string_view text) const {
 }
 
 std::vector<std::string> Paths::nearest(std::string_view path, std::size_t count) const {
-  std::vector<std::pair<std::size_t, std::string>> found;
+  if (count == 0) return {};
+  std::vector<std::pair<std::size_t, std::string>> best;  // nearest first
+  std::vector<std::size_t> length(graph_.nodes.size());   // of each node's first path
   for (const SlotId id : order_) {
+    const Slot& slot = graph_.slots[id];
+    const std::size_t size = length[slot.owner] + (slot.owner == 0 ? 0 : 1) + graph_.name(id).size();
+    if (slot.target != none && through_[slot.target] == id) length[slot.target] = size;
+    // Paths whose lengths differ by n are n edits apart at least.
+    const std::size_t least = std::max(size, path.size()) - std::min(size, path.size());
+    if (best.size() == count && least >= best.back().first) continue;
     std::string candidate = this->path(id);
-    found.emplace_back(edit_distance(path, candidate), std::move(candidate));
+    const std::size_t distance = edit_distance(path, candidate);
+    if (best.size() == count && distance >= best.back().first) continue;
+    const auto place = std::find_if(best.begin(), best.end(), [&](const auto& it) { return it.first > distance; });
+    best.emplace(place, distance, std::move(candidate));
+    if (best.size() > count) best.pop_back();
   }
-  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<std::string> result;
-  for (auto& [distance, candidate] : found) {
-    if (result.size() == count) break;
-    result.push_back(std::move(candidate));
-  }
+  for (auto& [distance, candidate] : best) result.push_back(std::move(candidate));
   return result;
 }
 

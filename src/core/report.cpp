@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <ostream>
-#include <unordered_set>
 
 namespace ramet {
 namespace {
@@ -36,9 +36,10 @@ void print_table(std::ostream& out, const std::vector<std::vector<std::string>>&
   }
 }
 
-std::string joined(const std::vector<std::string>& names) {
+/// The names one after the other, each between two `quote`s.
+std::string joined(const std::vector<std::string>& names, const char* quote) {
   std::string result;
-  for (const std::string& name : names) result += (result.empty() ? "" : ", ") + name;
+  for (const std::string& name : names) result += (result.empty() ? "" : ", ") + (quote + name + quote);
   return result;
 }
 
@@ -59,17 +60,17 @@ struct Catalog::Names {
 
   core::Graph graph;
   core::Paths paths;
-  std::vector<uint32_t> tie_of;  // by SlotId
+  std::vector<uint32_t> tie_of;  // by NodeId
 };
 
 Catalog::Catalog(const core::Graph& graph, const core::Catalog& catalog) {
   const auto names = std::make_shared<Names>(graph);
-  names->tie_of.assign(graph.slots.size(), none);
+  names->tie_of.assign(graph.nodes.size(), none);
   for (const core::Tie& tie : catalog.ties) {
     Tie& added = ties_.emplace_back(Tie{kind_names[static_cast<std::size_t>(tie.kind)], {}, tie.nbytes});
     for (const core::SlotId slot : tie.slots) {
       added.names.push_back(names->paths.path(slot));
-      names->tie_of[slot] = static_cast<uint32_t>(ties_.size() - 1);
+      names->tie_of[graph.slots[slot].target] = static_cast<uint32_t>(ties_.size() - 1);
     }
   }
   names_ = names;
@@ -78,10 +79,11 @@ Catalog::Catalog(const core::Graph& graph, const core::Catalog& catalog) {
 const Tie* Catalog::find(std::string_view path) const {
   const std::optional<core::Place> place = names_->paths.find(path);
   if (!place) {
-    throw PlanError("catalog: there is no '" + std::string(path) + "'; the nearest names are '" +
-                    joined(names_->paths.nearest(path)) + "'");
+    const std::string nearest = joined(names_->paths.nearest(path), "'");
+    throw PlanError("catalog: there is no '" + std::string(path) + "'" +
+                    (nearest.empty() ? "" : "; the nearest names are " + nearest));
   }
-  const uint32_t tie = place->slot == none ? none : names_->tie_of[place->slot];
+  const uint32_t tie = place->node == none ? none : names_->tie_of[place->node];
   return tie == none ? nullptr : &ties_[tie];
 }
 
@@ -93,79 +95,112 @@ const Tie& Catalog::operator[](std::string_view path) const {
 
 namespace {
 
-std::string why(const core::Decision& decision, const core::Rules& rules, const std::string& keep) {
-  if (decision.held) return keep;
-  if (decision.rule == none) return "default";
-  const core::Rule& rule = rules.modes[decision.rule];
-  return std::string(core::to_string(rule.mode)) + "=" + rule.where.text;
-}
+constexpr std::size_t no_keep = SIZE_MAX;
 
-/// By NodeId: the keep rule that holds a node; held nodes that none names are tied to one that is.
-std::vector<std::string> reasons_to_keep(const core::Graph& graph, const core::Rules& rules) {
-  std::vector<std::string> result(graph.nodes.size(), "tied to what is kept");
-  for (const core::Selection& keep : rules.keep) {
-    const std::string text = "keep=" + keep.text;
+/// By NodeId: which keep holds it; `no_keep` for what none does.
+std::vector<std::size_t> keeps_of(const core::Graph& graph, const core::Rules& rules) {
+  std::vector<std::size_t> result(graph.nodes.size(), no_keep);
+  for (std::size_t keep = 0; keep < rules.keep.size(); ++keep) {
     const auto hold = [&](core::NodeId node) {
       core::walk_beneath(graph, node, [&](core::NodeId inner) {
-        result[inner] = text;
+        result[inner] = keep;
         for (const core::Slot& slot : graph.slots_of(inner)) {
-          if (slot.target != none && graph.nodes[slot.target].kind == core::NodeKind::tensor)
-            result[slot.target] = text;
+          if (slot.target != none && graph.nodes[slot.target].kind == core::NodeKind::tensor) {
+            result[slot.target] = keep;
+          }
         }
         return true;
       });
     };
-    for (const core::NodeId node : keep.under) hold(node);
-    for (const core::SlotId slot : keep.slots) {
+    for (const core::NodeId node : rules.keep[keep].under) hold(node);
+    for (const core::SlotId slot : rules.keep[keep].slots) {
       if (graph.slots[slot].target != none) hold(graph.slots[slot].target);
     }
   }
   return result;
 }
 
+/// Why what stands in a slot is as it is.
+class Reasons {
+ public:
+  Reasons(const core::Graph& graph, const core::Rules& rules) : rules_(rules), keeps_(keeps_of(graph, rules)) {}
+
+  std::string kept(core::NodeId node) const {
+    return keeps_[node] == no_keep ? "tied to what is kept" : "keep=" + rules_.keep[keeps_[node]].text;
+  }
+
+  std::string decided(core::RuleId id) const {
+    if (id == none) return "default";
+    const core::Rule& rule = rules_.modes[id];
+    return std::string(core::to_string(rule.mode)) + "=" + rule.where.text;
+  }
+
+ private:
+  const core::Rules& rules_;
+  std::vector<std::size_t> keeps_;
+};
+
+/// Counts each block, and each tensor without one, once.
+class Bytes {
+ public:
+  Bytes(const core::Graph& graph, const core::Plan& plan)
+      : graph_(graph), plan_(plan), blocks_(plan.blocks.size()), tensors_(graph.tensors.size()) {}
+
+  int64_t first_use(core::TensorId id) {
+    const core::Decision& decision = plan_.tensors[id];
+    if (decision.mode != core::Mode::copy) return 0;
+    if (decision.block != none) {
+      const bool counted = std::exchange(blocks_[decision.block], 1);
+      return counted ? 0 : plan_.blocks[decision.block].bytes;
+    }
+    const at::Tensor& value = graph_.tensors[id].value;
+    // A wrapper's sizes are not looked at: asking may run user code.
+    if (std::exchange(tensors_[id], 1) || graph_.tensors[id].opaque || value.is_meta()) return 0;
+    return value.numel() * static_cast<int64_t>(value.element_size());
+  }
+
+ private:
+  const core::Graph& graph_;
+  const core::Plan& plan_;
+  std::vector<char> blocks_, tensors_;
+};
+
 }  // namespace
 
 Plan::Plan(const core::Graph& graph, const core::Rules& rules, const core::Plan& plan) {
   const core::Paths paths(graph);
-  const std::vector<std::string> keeps =
-      rules.keep.empty() ? std::vector<std::string>(graph.nodes.size()) : reasons_to_keep(graph, rules);
-  std::vector<bool> counted_block(plan.blocks.size()), counted_tensor(graph.tensors.size());
+  const Reasons reasons(graph, rules);
+  Bytes bytes(graph, plan);
   for (const core::SlotId slot : paths.slots()) {
     const auto [owner, target, name, kind] = graph.slots[slot];
     if (target == none) continue;
     const core::Node& node = graph.nodes[target];
     if (node.kind != core::NodeKind::tensor) {
       const bool outermost = node.fate == core::Fate::held && graph.nodes[owner].fate != core::Fate::held;
-      if (outermost) rows_.push_back({paths.path(slot), "keep", keeps[target], 0});
+      if (outermost) rows_.push_back({paths.path(slot), "keep", reasons.kept(target), 0});
       continue;
     }
     const core::Decision& decision = plan.tensors[node.tensor];
-    PlanRow& row =
-        rows_.emplace_back(PlanRow{paths.path(slot), decision.held ? "keep" : std::string(to_string(decision.mode)),
-                                   why(decision, rules, keeps[target]), 0});
-    if (decision.mode != core::Mode::copy) continue;
-    if (decision.block == none) {
-      const at::Tensor& value = graph.tensors[node.tensor].value;
-      if (!counted_tensor[node.tensor] && !value.is_meta())
-        row.nbytes = value.numel() * static_cast<int64_t>(value.element_size());
-      counted_tensor[node.tensor] = true;
-    } else if (!counted_block[decision.block]) {
-      counted_block[decision.block] = true;
-      row.nbytes = plan.blocks[decision.block].bytes;
-    }
-    nbytes_ += row.nbytes;
+    rows_.push_back({paths.path(slot), decision.held ? "keep" : std::string(core::to_string(decision.mode)),
+                     decision.held ? reasons.kept(target) : reasons.decided(decision.rule),
+                     bytes.first_use(node.tensor)});
+    nbytes_ += rows_.back().nbytes;
   }
+  by_path_.resize(rows_.size());
+  std::iota(by_path_.begin(), by_path_.end(), 0);
+  std::sort(by_path_.begin(), by_path_.end(), [&](uint32_t a, uint32_t b) { return rows_[a].path < rows_[b].path; });
 }
 
 const PlanRow* Plan::find(std::string_view path) const {
-  const auto it = std::find_if(rows_.begin(), rows_.end(), [&](const PlanRow& row) { return row.path == path; });
-  return it == rows_.end() ? nullptr : &*it;
+  const auto before = [&](uint32_t row, std::string_view wanted) { return rows_[row].path < wanted; };
+  const auto it = std::lower_bound(by_path_.begin(), by_path_.end(), path, before);
+  return it == by_path_.end() || rows_[*it].path != path ? nullptr : &rows_[*it];
 }
 
 std::ostream& operator<<(std::ostream& out, const Catalog& catalog) {
   if (catalog.empty()) return out << "no ties\n";
   std::vector<std::vector<std::string>> rows{{"kind", "bytes", "names"}};
-  for (const Tie& tie : catalog) rows.push_back({tie.kind, human(tie.nbytes), joined(tie.names)});
+  for (const Tie& tie : catalog) rows.push_back({tie.kind, human(tie.nbytes), joined(tie.names, "")});
   print_table(out, rows);
   return out;
 }

@@ -8,10 +8,10 @@
 namespace ramet::core {
 namespace {
 
+/// A slot that holds None is nothing's: naming it is as good as naming a tensor.
 bool is_tensor_slot(const Graph& graph, SlotId id) {
   const Slot& slot = graph.slots[id];
-  if (slot.target == none) return slot.kind != SlotKind::state;
-  return graph.nodes[slot.target].kind == NodeKind::tensor;
+  return slot.target == none || graph.nodes[slot.target].kind == NodeKind::tensor;
 }
 
 [[noreturn]] void throw_plain_state(const std::string& quoted) {
@@ -41,20 +41,20 @@ Selection select_kind(SlotKind kind, std::string text) { return {Rank::kind, kin
 
 Selection select_path(const Graph& graph, const Paths& paths, std::string_view text, std::string quoted) {
   Selection result{Rank::module, SlotKind::parameter, std::move(quoted), {}, {}};
-  if (is_glob(text)) {
+  const std::optional<Place> place = paths.find(text);
+  if (!place && is_glob(text)) {
     const std::vector<SlotId> matched = paths.match(text);
     std::copy_if(matched.begin(), matched.end(), std::back_inserter(result.slots),
                  [&](SlotId id) { return is_tensor_slot(graph, id); });
     if (!result.slots.empty()) return result;
-    const bool state =
-        std::any_of(matched.begin(), matched.end(), [&](SlotId id) { return graph.slots[id].kind == SlotKind::state; });
-    if (state) throw_plain_state(result.text);
-    throw_nothing(paths, text, result.text);
+    if (matched.empty()) throw_nothing(paths, text, result.text);
+    const auto is_state = [&](SlotId id) { return graph.slots[id].kind == SlotKind::state; };
+    if (std::any_of(matched.begin(), matched.end(), is_state)) throw_plain_state(result.text);
+    throw PlanError("clone: " + result.text + " matches modules only ('" + paths.path(matched[0]) +
+                    "'), and a glob names tensors: give a module's path, or end the glob in .*");
   }
-  const std::optional<Place> place = paths.find(text);
   if (!place) throw_nothing(paths, text, result.text);
   if (place->node == none) {
-    if (!is_tensor_slot(graph, place->slot)) throw_plain_state(result.text);
     result.rank = Rank::tensor;
     return result;
   }
@@ -73,14 +73,20 @@ Selection select_path(const Graph& graph, const Paths& paths, std::string_view t
 
 Selection select_node(const Graph& graph, NodeId node, std::string text) {
   Selection result{Rank::module, SlotKind::parameter, std::move(text), {}, {}};
-  if (graph.nodes[node].kind != NodeKind::tensor) {
-    result.under = {node};
+  std::vector<SlotId> held_in;
+  for (SlotId id = 0; id < graph.slots.size(); ++id) {
+    if (graph.slots[id].target == node && graph.slots[id].kind != SlotKind::back) held_in.push_back(id);
+  }
+  if (graph.nodes[node].kind == NodeKind::tensor) {
+    result.rank = Rank::tensor;
+    result.slots = std::move(held_in);
     return result;
   }
-  result.rank = Rank::tensor;
-  for (SlotId id = 0; id < graph.slots.size(); ++id) {
-    if (graph.slots[id].target == node && graph.slots[id].kind != SlotKind::back) result.slots.push_back(id);
-  }
+  const auto is_child = [&](SlotId id) { return graph.slots[id].kind == SlotKind::child; };
+  const bool plain =
+      graph.nodes[node].kind == NodeKind::object && node != 0 && std::none_of(held_in.begin(), held_in.end(), is_child);
+  if (plain) throw_plain_state(result.text);
+  result.under = {node};
   return result;
 }
 

@@ -13,8 +13,7 @@ namespace ramet::core {
 struct Runs {
   explicit Runs(const at::Tensor& tensor);
 
-  int64_t end() const;                                          ///< One past the last byte.
-  std::vector<int64_t> starts(int64_t from, int64_t to) const;  ///< Of the runs that start in [from, to), sorted.
+  std::vector<int64_t> starts() const;  ///< Of every run, in no order; a self-overlapping tensor repeats some.
 
   int64_t begin;
   int64_t length;

@@ -79,6 +79,24 @@ TEST(CatalogTest, EvenAndOddColumnsAreNotTied) {
   EXPECT_TRUE(catalog(flat({{"left", base.slice(1, 0, 4)}, {"right", base.slice(1, 4)}}).graph).ties.empty());
 }
 
+// Too many elements to compare one by one: twenty million in each.
+TEST(CatalogTest, LargeStridedBlocksAreDecidedWithoutTheirElements) {
+  const at::Tensor base = at::empty({40000, 3000}, at::kByte);
+  const auto left = base.slice(1, 0, 1000, 2), right = base.slice(1, 1000, 2000, 2), threes = base.slice(1, 1, 999, 3);
+  EXPECT_FALSE(overlap(left, right));
+  EXPECT_TRUE(overlap(left, threes));
+  EXPECT_FALSE(overlap(left, base.slice(1, 1, 999, 6)));
+  EXPECT_TRUE(overlap(left, base.t().slice(0, 998, 2000, 7)));
+}
+
+TEST(CatalogTest, BytesThatOneTensorUsesTwiceAreNotInCommonByThat) {
+  const at::Tensor base = at::ones({12});
+  const at::Tensor windows = base.as_strided({3, 4}, {2, 1}, 0);
+  const Catalog found = catalog(flat({{"windows", windows}, {"last", base.slice(0, 7)}}).graph);
+  ASSERT_EQ(found.ties.size(), 1u);
+  EXPECT_EQ(found.ties[0].nbytes, 4);
+}
+
 TEST(CatalogTest, OverlappingWindowsAndATransposeAreTied) {
   const at::Tensor base = at::ones({10}), matrix = at::ones({3, 5});
   const HandMade windows = flat({{"a", base.slice(0, 0, 6)}, {"b", base.slice(0, 4)}});

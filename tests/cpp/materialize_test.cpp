@@ -91,6 +91,56 @@ TEST(MaterializeTest, SeveralClonesAreDistinct) {
   EXPECT_TRUE(materialize(made.graph, plan(made.graph, catalog(made.graph), {}), 0).empty());
 }
 
+TEST(MaterializeTest, AnInferenceTensorsCloneIsANormalTensor) {
+  const at::Tensor source = [] {
+    const c10::InferenceMode inference;
+    return at::ones({3});
+  }();
+  at::Tensor clone = cloned(flat({{"a", source}}))[0];
+  EXPECT_TRUE(source.is_inference());
+  EXPECT_FALSE(clone.is_inference());
+  clone.set_requires_grad(true);
+  (clone * 2).sum().backward();
+  EXPECT_EQ(clone.grad().sum().item<float>(), 6);
+}
+
+TEST(MaterializeTest, AZeroTensorsCloneCanBeWritten) {
+  at::Tensor clone = cloned(flat({{"a", at::_efficientzerotensor({4}, at::kFloat)}}))[0];
+  EXPECT_EQ(clone.sum().item<float>(), 0);
+  clone.fill_(2);
+  EXPECT_EQ(clone.sum().item<float>(), 8);
+}
+
+TEST(MaterializeTest, EveryStorageIsAlignedAsTorchsOwn) {
+  for (const int64_t bytes : {1, 7, 64, 4096, 4097, 100000}) {
+    const at::Tensor source = at::randint(0, 256, {bytes}, at::kByte);
+    const at::Tensor clone = cloned(flat({{"a", source}}))[0];
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(clone.data_ptr()) % 64, 0u) << bytes;
+    EXPECT_EQ(clone.storage().nbytes(), static_cast<std::size_t>(bytes));
+    EXPECT_TRUE(at::equal(clone, source)) << bytes;
+  }
+}
+
+TEST(MaterializeTest, ATensorThatItsFrontClonesIsLeftUndefinedUnlessShared) {
+  HandMade made = flat({{"a", at::ones({2})}});
+  made.graph.tensors[0].opaque = true;
+  EXPECT_FALSE(cloned(made)[0].defined());
+  Rules rules;
+  rules.modes.push_back({Mode::share, select_all("True")});
+  EXPECT_TRUE(cloned(made, rules)[0].is_same(made.graph.tensors[0].value));
+}
+
+TEST(MaterializeTest, ACloneStartsWithAVersionOfItsOwn) {
+  const at::Tensor source = at::ones({2});
+  source.add_(1);
+  const int64_t version = source._version();
+  const at::Tensor clone = cloned(flat({{"a", source}}))[0];
+  EXPECT_EQ(clone._version(), 0);
+  clone.add_(1);
+  EXPECT_EQ(clone._version(), 1);
+  EXPECT_EQ(source._version(), version);
+}
+
 TEST(MaterializeTest, ANonLeafIsCopiedDetached) {
   const at::Tensor leaf = at::ones({2}).requires_grad_();
   const at::Tensor clone = cloned(flat({{"a", leaf * 2}}))[0];

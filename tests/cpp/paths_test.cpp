@@ -1,4 +1,5 @@
 /// Paths from hand-made graphs: first names, look-ups by any name, globs.
+#include <ATen/ops/ones.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <ramet/paths.h>
@@ -37,6 +38,42 @@ TEST(PathsTest, WalkOrderIsDepthFirstOwnTensorsFirstPlainStateLast) {
   const Paths paths(made.graph);
   EXPECT_THAT(names(paths, paths.slots()),
               ElementsAre("scale", "a", "a.w", "a.bias", "a.c", "a.c.v", "b", "peer", "list", "list.0"));
+}
+
+TEST(PathsTest, PlainStateIsListedDepthFirst) {
+  HandMade made;
+  made.module("").module("m").object("x").object("y").object("z").tensor("w", at::ones(1));
+  made.slots("", {{state, "x", "x"}, {state, "y", "y"}, {child, "m", "m"}}).slots("m", {{parameter, "w", "w"}});
+  made.slots("x", {{state, "0", "z"}, {state, "1", "y"}})
+      .slots("y", {{state, "k", "x"}})
+      .slots("z", {{state, "k", "x"}});
+  const Paths paths(made.graph);
+  EXPECT_THAT(names(paths, paths.slots()), ElementsAre("m", "m.w", "x", "x.0", "x.0.k", "x.1", "x.1.k", "y"));
+  EXPECT_EQ(paths.path_of(made["y"]), "x.1");
+}
+
+TEST(PathsTest, ATensorsAttributesHavePaths) {
+  HandMade made;
+  made.module("").tensor("w", at::ones(1)).object("tag");
+  made.slots("", {{parameter, "w", "w"}}).slots("w", {{state, "tag", "tag"}});
+  const Paths paths(made.graph);
+  EXPECT_THAT(names(paths, paths.slots()), ElementsAre("w", "w.tag"));
+  EXPECT_EQ(paths.find("w.tag")->node, made["tag"]);
+}
+
+TEST(PathsTest, SlotsWithoutNamesAndWeakEdgesHaveNoPath) {
+  HandMade made;
+  made.module("").object("set").object("item").tensor("w", at::ones(1));
+  made.slots("", {{state, "set", "set"}, {SlotKind::back, "parent", "set"}});
+  const SlotId nameless = made.graph.add_slot(made["set"], state, none, made["item"]);
+  made.slots("item", {{state, "w", "w"}});
+  const Paths paths(made.graph);
+  EXPECT_THAT(names(paths, paths.slots()), ElementsAre("set"));
+  EXPECT_EQ(paths.path(nameless), "");
+  EXPECT_EQ(paths.path(1), "");
+  EXPECT_EQ(paths.path_of(made["w"]), "");
+  EXPECT_FALSE(paths.find("parent"));
+  EXPECT_TRUE(paths.match("*w").empty());
 }
 
 TEST(PathsTest, FindsASlotByAnyOfItsPaths) {

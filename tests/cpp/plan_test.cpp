@@ -4,47 +4,14 @@
 #include <gtest/gtest.h>
 #include <ramet/errors.h>
 #include <ramet/plan.h>
-#include <ramet/report.h>
-
-#include <random>
 
 #include "hand_made.h"
+#include "hand_made_rules.h"
 
 namespace ramet::core {
 namespace {
 
 using testing::HasSubstr;
-
-// encoder.inner.{w, b}, encoder.w, decoder.w (with a None bias), buffer stat, plain state list.0.
-HandMade model() {
-  HandMade made;
-  made.module("").module("encoder").module("inner").module("decoder").object("list");
-  for (const char* name : {"ew", "iw", "ib", "dw", "stat", "plain"}) made.tensor(name, at::ones(4));
-  made.slots("", {{child, "encoder", "encoder"},
-                  {child, "decoder", "decoder"},
-                  {buffer, "stat", "stat"},
-                  {state, "list", "list"}});
-  made.slots("encoder", {{parameter, "w", "ew"}, {child, "inner", "inner"}});
-  made.slots("inner", {{parameter, "w", "iw"}, {parameter, "b", "ib"}});
-  made.slots("decoder", {{parameter, "w", "dw"}, {parameter, "bias", ""}});
-  made.slots("list", {{state, "0", "plain"}});
-  return made;
-}
-
-using Asked = std::vector<std::pair<Mode, std::string>>;  // a path, a glob, "True", "Parameter" or "Buffer"
-
-Rules rules_for(const Graph& graph, const Asked& asked) {
-  const Paths paths(graph);
-  Rules rules;
-  for (const auto& [mode, text] : asked) {
-    Selection where = text == "True"        ? select_all(text)
-                      : text == "Parameter" ? select_kind(SlotKind::parameter, text)
-                      : text == "Buffer"    ? select_kind(SlotKind::buffer, text)
-                                            : select_path(graph, paths, text, "'" + text + "'");
-    rules.modes.push_back({mode, std::move(where)});
-  }
-  return rules;
-}
 
 Plan planned(const Graph& graph, const Rules& rules) { return plan(graph, catalog(graph), rules); }
 
@@ -61,17 +28,6 @@ std::string shared(const HandMade& made, const Asked& asked) {
     }
   }
   return result;
-}
-
-template <class Error>
-std::string message(const std::function<void()>& run) {
-  try {
-    run();
-  } catch (const Error& error) {
-    return error.what_without_backtrace();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {};
 }
 
 constexpr Mode share = Mode::share, copy = Mode::copy;
@@ -157,17 +113,6 @@ TEST(PlanTest, TiedNamesGivenDifferentModesAreAnErrorThatNamesEveryPath) {
   EXPECT_THAT(text, HasSubstr("'cache'"));
 }
 
-TEST(PlanTest, SelectorsThatMatchNothingNameTheNearest) {
-  const HandMade made = model();
-  EXPECT_THAT(message<PlanError>([&] { shared(made, {{share, "encodr.w"}}); }), HasSubstr("'encoder.w'"));
-  EXPECT_THAT(message<PlanError>([&] { shared(made, {{share, "enc*.x"}}); }), HasSubstr("'enc*.x' matches nothing"));
-}
-
-TEST(PlanTest, APlainStateSelectorSaysKeep) {
-  const HandMade made = model();
-  EXPECT_THAT(message<PlanError>([&] { shared(made, {{share, "list"}}); }), HasSubstr("keep='list'"));
-}
-
 TEST(PlanTest, ARefusedNodeIsAnErrorThatSaysKeepUnlessHeld) {
   HandMade made = model();
   made.graph.nodes[made["list"]].fate = Fate::refused;
@@ -190,6 +135,71 @@ TEST(PlanTest, WhatIsTiedToSomethingHeldIsHeldAndARuleForItIsAnError) {
   EXPECT_THROW(shared(made, {{copy, "kept"}}), PlanError);
 }
 
+TEST(PlanTest, ARuleBeneathAKeptModuleSaysWhatKeepsIt) {
+  HandMade made = model();
+  for (const char* name : {"encoder", "inner", "ew", "iw", "ib"}) made.graph.nodes[made[name]].fate = Fate::held;
+  const auto planned_with = [&](const Asked& asked) {
+    Rules rules = rules_for(made.graph, asked);
+    rules.keep.push_back({Rank::module, parameter, "'list'", {made["list"]}, {}});
+    rules.keep.push_back({Rank::module, parameter, "'encoder'", {made["encoder"]}, {}});
+    planned(made.graph, rules);
+  };
+  EXPECT_EQ(message<PlanError>([&] {
+              planned_with({{share, "encoder.inner"}});
+            }),
+            "clone: share='encoder.inner' names what keep='encoder' already keeps whole; drop it, or keep less");
+  EXPECT_EQ(message<PlanError>([&] {
+              planned_with({{copy, "encoder.inner.b"}});
+            }),
+            "clone: copy='encoder.inner.b' names what keep='encoder' already keeps whole; drop it, or keep less");
+  EXPECT_NO_THROW(planned_with({{copy, "True"}, {share, "*.w"}, {copy, "list.0"}}));
+}
+
+TEST(PlanTest, WhatIsRefusedWhereNoPathLeadsIsNamedByItsOwner) {
+  HandMade made;
+  made.module("").object("set").object("lock");
+  made.slots("", {{state, "set", "set"}});
+  made.graph.add_slot(made["set"], state, none, made["lock"]);
+  made.graph.nodes[made["lock"]].fate = Fate::refused;
+  made.graph.refusals.push_back({made["lock"], "a lock cannot be copied"});
+  EXPECT_EQ(message<UncloneableError>([&] { planned(made.graph, {}); }),
+            "clone: slot 'set': a lock cannot be copied; keep='set' lets the clone hold the source's own");
+  HandMade root;
+  root.module("");
+  root.graph.nodes[0].fate = Fate::refused;
+  root.graph.refusals.push_back({0, "it lists no members"});
+  EXPECT_EQ(message<UncloneableError>([&] { planned(root.graph, {}); }),
+            "clone: the source itself: it lists no members");
+}
+
+TEST(PlanTest, TensorsWithoutPlainBytesHaveNoBlock) {
+  const HandMade made = flat({{"meta", at::empty({4}, at::kMeta)},
+                              {"sparse", at::ones({4}).to_sparse()},
+                              {"zero", at::_efficientzerotensor({4}, at::kFloat)},
+                              {"plain", at::ones({4})}});
+  const Plan result = planned(made.graph, {});
+  ASSERT_EQ(result.blocks.size(), 1u);
+  for (TensorId id = 0; id < 3; ++id) EXPECT_EQ(result.tensors[id].block, none);
+  EXPECT_EQ(result.tensors[3].block, 0u);
+}
+
+TEST(PlanTest, DifferentPartsOfOneStorageAreBlocksOfTheirOwn) {
+  const at::Tensor base = at::ones(4);
+  HandMade made = flat({{"a", base}, {"b", base}});
+  made.graph.tensors[1].part = 1;
+  const Plan result = planned(made.graph, {});
+  ASSERT_EQ(result.blocks.size(), 2u);
+  EXPECT_NE(result.tensors[0].block, result.tensors[1].block);
+}
+
+TEST(PlanTest, AStorageSmallerThanItsTensorsIsCopiedWhole) {
+  const at::Tensor resized = at::ones(100);
+  resized.storage().unsafeGetStorageImpl()->set_nbytes(8);
+  const Plan result = planned(flat({{"a", resized}}).graph, {});
+  ASSERT_EQ(result.blocks.size(), 1u);
+  EXPECT_EQ(result.blocks[0].bytes, 8);
+}
+
 TEST(PlanTest, OneStorageIsOneBlockAndKeepsItsOffsets) {
   const at::Tensor base = at::ones(8);
   const HandMade made = flat({{"a", base.slice(0, 0, 6)}, {"b", base.slice(0, 4)}, {"c", at::ones(3)}});
@@ -198,6 +208,15 @@ TEST(PlanTest, OneStorageIsOneBlockAndKeepsItsOffsets) {
   EXPECT_EQ(result.tensors[0].block, result.tensors[1].block);
   EXPECT_EQ(result.blocks[result.tensors[0].block].bytes, 32);
   EXPECT_EQ(result.tensors[1].offset, 16);
+}
+
+TEST(PlanTest, CompactedOffsetsSuitEveryItemSize) {
+  const at::Tensor big = at::zeros({100000}, at::kByte);
+  const at::Tensor bytes = big.slice(0, 5, 30), doubles = big.view(at::kDouble).slice(0, 2, 6);
+  const Plan result = planned(flat({{"bytes", bytes}, {"doubles", doubles}}).graph, {});
+  EXPECT_LT(result.blocks[0].bytes, 200);
+  EXPECT_EQ(result.tensors[1].offset % 8, 0);
+  EXPECT_EQ(result.tensors[1].offset - result.tensors[0].offset, 11);
 }
 
 TEST(PlanTest, AStorageOfWhichLittleIsUsedIsCompacted) {
@@ -211,115 +230,6 @@ TEST(PlanTest, AStorageOfWhichLittleIsUsedIsCompacted) {
   EXPECT_EQ(result.tensors[2].offset - result.tensors[0].offset, 4);
   for (const Decision& decision : result.tensors) EXPECT_EQ(decision.offset % 4, 0);
   EXPECT_EQ(planned(flat({{"a", big.slice(0, 0, 500000)}}).graph, {}).blocks[0].bytes, 4000000);
-}
-
-TEST(PlanTest, TheReportCountsEachStorageOnce) {
-  const HandMade made = tied();
-  const ramet::Plan report(made.graph, {}, planned(made.graph, {}));
-  EXPECT_EQ(report.size(), 3u);
-  EXPECT_EQ(report.nbytes(), 16);
-  EXPECT_EQ(report[0].nbytes, 16);
-  EXPECT_EQ(report[1].nbytes, 0);
-  EXPECT_EQ(report[0].why, "default");
-  const Rules rules = rules_for(made.graph, {{share, "embed"}});
-  EXPECT_EQ(ramet::Plan(made.graph, rules, planned(made.graph, rules)).find("head.weight")->why, "share='embed'");
-}
-
-// The ranks of one slot, said plainly: the best of all rules that name it.
-struct Naive {
-  const Graph& graph;
-  const Rules& rules;
-
-  bool beneath(NodeId outer, NodeId inner) const {
-    bool found = false;
-    walk_beneath(graph, outer, [&](NodeId node) { return found = found || node == inner, true; });
-    return found;
-  }
-  bool names(const Selection& where, SlotId slot) const {
-    const SlotKind kind = graph.slots[slot].kind;
-    if (where.rank == Rank::all) return kind == SlotKind::parameter || kind == SlotKind::buffer;
-    if (where.rank == Rank::kind) return kind == where.kind;
-    return std::count(where.slots.begin(), where.slots.end(), slot) != 0 ||
-           std::any_of(where.under.begin(), where.under.end(),
-                       [&](NodeId module) { return beneath(module, graph.slots[slot].owner); });
-  }
-  // The modes that the narrowest rules give a slot, and their rank.
-  std::pair<int, std::set<Mode>> of(SlotId slot) const {
-    std::vector<const Rule*> best;
-    for (const Rule& rule : rules.modes) {
-      if (!names(rule.where, slot)) continue;
-      if (!best.empty() && rule.where.rank < best[0]->where.rank) continue;
-      if (!best.empty() && rule.where.rank > best[0]->where.rank) best.clear();
-      best.push_back(&rule);
-    }
-    std::set<Mode> modes;
-    for (const Rule* rule : best) {
-      const bool outer = std::any_of(best.begin(), best.end(), [&](const Rule* other) {
-        return !rule->where.under.empty() && !other->where.under.empty() && other->where.under != rule->where.under &&
-               beneath(rule->where.under[0], other->where.under[0]);
-      });
-      if (!outer) modes.insert(rule->mode);
-    }
-    return {best.empty() ? -1 : static_cast<int>(best[0]->where.rank), modes};
-  }
-};
-
-TEST(PlanTest, RandomRulesAreDecidedAsANaiveReadingDecides) {
-  std::mt19937 random(11);
-  const auto pick = [&](int n) { return std::uniform_int_distribution<int>(0, n - 1)(random); };
-  int conflicts = 0;
-  for (int round = 0; round < 500; ++round) {
-    HandMade made;  // a random tree of modules, tensors tied at random
-    made.module("");
-    for (int i = 1; i < 6; ++i) made.module(std::to_string(i));
-    for (int i = 0; i < 5; ++i) made.tensor("t" + std::to_string(i), at::ones(2));
-    std::vector<std::vector<HandMade::Held>> held(6);
-    for (int i = 1; i < 6; ++i) held[pick(i)].push_back({child, "m" + std::to_string(i), std::to_string(i)});
-    for (int i = 0; i < 8; ++i)
-      held[pick(6)].push_back({pick(2) ? parameter : buffer, "t" + std::to_string(i), "t" + std::to_string(pick(5))});
-    for (int i = 0; i < 6; ++i) made.slots(i == 0 ? "" : std::to_string(i), held[i]);
-    const Paths paths(made.graph);
-    Asked asked;
-    for (int i = pick(5); i >= 0; --i) {
-      const int kind = pick(6);
-      asked.emplace_back(pick(2) ? share : copy,
-                         kind == 0   ? "True"
-                         : kind == 1 ? "Parameter"
-                         : kind == 2 ? "*t" + std::to_string(pick(8))
-                                     : paths.path(paths.slots()[pick(static_cast<int>(paths.slots().size()))]));
-    }
-    Rules rules;
-    try {
-      rules = rules_for(made.graph, asked);
-    } catch (const PlanError&) {
-      continue;  // a glob that matches nothing
-    }
-    const Naive naive{made.graph, rules};
-    std::map<NodeId, std::pair<int, std::set<Mode>>> expected;
-    for (SlotId slot = 0; slot < made.graph.slots.size(); ++slot) {
-      const NodeId target = made.graph.slots[slot].target;
-      if (made.graph.nodes[target].kind != NodeKind::tensor) continue;
-      const auto [rank, modes] = naive.of(slot);
-      auto& [best, all] = expected.try_emplace(target, -1, std::set<Mode>()).first->second;
-      if (rank > best) all.clear();
-      if (rank >= best) all.insert(modes.begin(), modes.end());
-      best = std::max(best, rank);
-    }
-    const bool conflict =
-        std::any_of(expected.begin(), expected.end(), [](const auto& it) { return it.second.second.size() > 1; });
-    conflicts += conflict;
-    if (conflict) {
-      ASSERT_THROW(planned(made.graph, rules), PlanError) << round;
-      continue;
-    }
-    const Plan result = planned(made.graph, rules);
-    for (const auto& [node, wanted] : expected) {
-      ASSERT_EQ(result.tensors[made.graph.nodes[node].tensor].mode,
-                wanted.second.empty() ? copy : *wanted.second.begin())
-          << round;
-    }
-  }
-  EXPECT_GT(conflicts, 20);
 }
 
 }  // namespace

@@ -1,0 +1,299 @@
+/// Random graphs and random rules: plans and clones against a naive reading of what rules and ties mean.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <ramet/errors.h>
+#include <ramet/materialize.h>
+
+#include <random>
+#include <set>
+
+#include "hand_made.h"
+
+namespace ramet::core {
+namespace {
+
+constexpr int module_count = 7, object_count = 3, tensor_count = 7;
+
+class RandomCase {
+ public:
+  explicit RandomCase(uint32_t seed) : random_(seed) {
+    add_nodes();
+    add_slots();
+    hold();
+    add_rules();
+  }
+
+  HandMade made;
+  Rules rules;
+
+ private:
+  int pick(int n) { return std::uniform_int_distribution<int>(0, n - 1)(random_); }
+  static std::string module_name(int i) { return i == 0 ? "" : "m" + std::to_string(i); }
+  static std::string object_name(int i) { return "o" + std::to_string(i); }
+  static std::string tensor_name(int i) { return "t" + std::to_string(i); }
+
+  // Tensors of their own, views of two bases (rows, columns, every second element), one apart from its storage.
+  void add_nodes() {
+    for (int i = 0; i < module_count; ++i) made.module(module_name(i));
+    for (int i = 0; i < object_count; ++i) made.object(object_name(i));
+    const std::vector<at::Tensor> bases{at::rand({4, 6}), at::rand({40})};
+    for (int i = 0; i < tensor_count; ++i) {
+      const at::Tensor& base = bases[pick(2)];
+      const int64_t size = base.size(-1), begin = pick(static_cast<int>(size)), step = 1 + pick(2);
+      const int64_t end = begin + pick(static_cast<int>(size - begin) + 1);
+      made.tensor(tensor_name(i), pick(2) ? at::rand({3}) : base.slice(-1, begin, end, step));
+      if (pick(8) == 0) made.graph.tensors.back().part = 1;
+    }
+  }
+
+  // A tree of modules and some second parents, later modules within earlier ones: no cycles.
+  void add_slots() {
+    std::map<std::string, std::vector<HandMade::Held>> held;
+    const auto add = [&](const std::string& owner, SlotKind kind, const std::string& target) {
+      auto& slots = held[owner];
+      slots.push_back({kind, "s" + std::to_string(slots.size()), target});
+    };
+    for (int i = 1; i < module_count; ++i) add(module_name(pick(i)), child, module_name(i));
+    for (int i = pick(6); i > 0; --i) {
+      const int inner = 1 + pick(module_count - 1);
+      add(module_name(pick(inner)), child, module_name(inner));
+    }
+    for (int i = 0; i < object_count; ++i) add(module_name(pick(module_count)), state, object_name(i));
+    for (int i = 0; i < object_count; ++i) {
+      if (pick(2)) add(object_name(i), state, module_name(pick(module_count)));
+      if (pick(2)) add(object_name(i), state, object_name(pick(object_count)));
+      add(object_name(i), state, tensor_name(pick(tensor_count)));
+    }
+    for (int i = 0; i < tensor_count + 4; ++i) {
+      const SlotKind kind = std::array{parameter, parameter, buffer, state}[pick(4)];
+      add(module_name(pick(module_count)), kind, tensor_name(i < tensor_count ? i : pick(tensor_count)));
+    }
+    add("", parameter, "");
+    for (const auto& [owner, slots] : held) made.slots(owner, slots);
+  }
+
+  void hold() {
+    if (pick(3) != 0) return;
+    const NodeId kept = pick(2) ? made[module_name(1 + pick(module_count - 1))] : made[tensor_name(pick(tensor_count))];
+    made.graph.nodes[kept].fate = Fate::held;
+    if (made.graph.nodes[kept].kind != NodeKind::module) return;
+    walk_beneath(made.graph, kept, [&](NodeId node) {
+      made.graph.nodes[node].fate = Fate::held;
+      for (const Slot& slot : made.graph.slots_of(node)) {
+        if (slot.target == none || made.graph.nodes[slot.target].tensor == none) continue;
+        made.graph.nodes[slot.target].fate = Fate::held;
+      }
+      return true;
+    });
+  }
+
+  void add_rules() {
+    const Paths paths(made.graph);
+    for (int i = pick(5); i > 0; --i) rules.modes.push_back({pick(2) ? Mode::share : Mode::copy, select(paths)});
+  }
+
+  Selection select(const Paths& paths) {
+    switch (pick(6)) {
+      case 0:
+        return select_all("True");
+      case 1:
+        return select_kind(pick(2) ? SlotKind::parameter : SlotKind::buffer, "kind");
+      case 2: {
+        std::vector<NodeId> modules;
+        for (int i = 0; i < module_count; ++i) {
+          if (pick(3) == 0) modules.push_back(made[module_name(i)]);
+        }
+        return modules.empty() ? select_all("True") : select_type(std::move(modules), "type");
+      }
+      case 3:
+        return select_path(made.graph, paths, "*s" + std::to_string(pick(3)) + "*", "glob");
+      default:
+        return select_node(made.graph,
+                           made[pick(2) ? module_name(pick(module_count)) : tensor_name(pick(tensor_count))], "object");
+    }
+  }
+
+  std::mt19937 random_;
+};
+
+/// What rules and ties mean, said slot by slot and element by element.
+class Naive {
+ public:
+  explicit Naive(const RandomCase& given) : graph_(given.made.graph), rules_(given.rules.modes) {
+    for (const Tensor& tensor : graph_.tensors) elements_.push_back(elements(tensor));
+    for (TensorId id = 0; id < graph_.tensors.size(); ++id) group_.push_back({id});
+    for (bool grown = true; grown;) {
+      grown = false;
+      for (auto& group : group_) {
+        for (TensorId other = 0; other < graph_.tensors.size(); ++other) {
+          grown = (!group.count(other) && meets(group, other) && group.insert(other).second) || grown;
+        }
+      }
+    }
+  }
+
+  const std::set<TensorId>& group(TensorId id) const { return group_[id]; }
+
+  bool held(NodeId node) const {
+    if (graph_.nodes[node].fate == Fate::held) return true;
+    if (graph_.nodes[node].tensor == none) return false;
+    const auto& tied = group_[graph_.nodes[node].tensor];
+    return std::any_of(tied.begin(), tied.end(),
+                       [&](TensorId id) { return graph_.nodes[graph_.tensors[id].node].fate == Fate::held; });
+  }
+
+  // The modes that the narrowest rules give a tensor by any slot of any that it is tied to.
+  std::set<Mode> modes(TensorId id) const {
+    Rank best = Rank::all;
+    std::set<Mode> result;
+    for (SlotId slot = 0; slot < graph_.slots.size(); ++slot) {
+      const NodeId target = graph_.slots[slot].target;
+      if (target == none || graph_.nodes[target].tensor == none) continue;
+      if (!group_[id].count(graph_.nodes[target].tensor)) continue;
+      for (const auto& [rank, mode] : claims(slot)) {
+        if (rank > best) result.clear();
+        if (rank >= best) result.insert(mode);
+        best = std::max(best, rank);
+      }
+    }
+    return result;
+  }
+
+  // A rule that names, one by one, only what is held.
+  bool has_pointless_rule() const {
+    return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
+      std::vector<NodeId> named = rule.where.under;
+      for (const SlotId slot : rule.where.slots) named.push_back(graph_.slots[slot].target);
+      std::erase(named, none);
+      return rule.where.rank >= Rank::module && !named.empty() &&
+             std::all_of(named.begin(), named.end(), [&](NodeId node) { return held(node); });
+    });
+  }
+
+ private:
+  using Element = std::tuple<const void*, uint32_t, int64_t>;
+
+  static std::set<Element> elements(const Tensor& tensor) {
+    std::set<Element> result;
+    const at::Tensor places =
+        at::arange(1000).as_strided(tensor.value.sizes(), tensor.value.strides(), tensor.value.storage_offset());
+    for (int64_t i = 0; i < places.numel(); ++i) {
+      result.emplace(tensor.value.storage().unsafeGetStorageImpl(), tensor.part, places.flatten()[i].item<int64_t>());
+    }
+    return result;
+  }
+
+  bool meets(const std::set<TensorId>& group, TensorId other) const {
+    return std::any_of(group.begin(), group.end(), [&](TensorId id) {
+      return std::any_of(elements_[id].begin(), elements_[id].end(),
+                         [&](const Element& element) { return elements_[other].count(element) != 0; });
+    });
+  }
+
+  bool beneath(NodeId outer, NodeId inner) const {
+    std::set<NodeId> reached{outer};
+    for (std::size_t size = 0; size != reached.size();) {
+      size = reached.size();
+      for (const Slot& slot : graph_.slots) {
+        if (!reached.count(slot.owner) || slot.target == none) continue;
+        if (slot.kind == child || graph_.nodes[slot.target].kind == NodeKind::object) reached.insert(slot.target);
+      }
+    }
+    return reached.count(inner) != 0;
+  }
+
+  // By module: the rule names the slot through it; by none: one by one, or by its kind.
+  std::vector<std::pair<const Rule*, NodeId>> named_by(SlotId slot) const {
+    std::vector<std::pair<const Rule*, NodeId>> result;
+    const SlotKind kind = graph_.slots[slot].kind;
+    for (const Rule& rule : rules_) {
+      const Selection& where = rule.where;
+      if (where.rank == Rank::all && is_registered(kind)) result.emplace_back(&rule, none);
+      if (where.rank == Rank::kind && kind == where.kind) result.emplace_back(&rule, none);
+      if (std::count(where.slots.begin(), where.slots.end(), slot) != 0) result.emplace_back(&rule, none);
+      for (const NodeId module : where.under) {
+        if (beneath(module, graph_.slots[slot].owner)) result.emplace_back(&rule, module);
+      }
+    }
+    return result;
+  }
+
+  std::vector<std::pair<Rank, Mode>> claims(SlotId slot) const {
+    const auto named = named_by(slot);
+    std::vector<std::pair<Rank, Mode>> result;
+    for (const auto& [rule, module] : named) {
+      const bool beaten = std::any_of(named.begin(), named.end(), [&, rule = rule, module = module](const auto& other) {
+        if (other.first->where.rank != rule->where.rank) return other.first->where.rank > rule->where.rank;
+        return module != none && other.second != none && other.second != module && beneath(module, other.second);
+      });
+      if (!beaten) result.emplace_back(rule->where.rank, rule->mode);
+    }
+    return result;
+  }
+
+  const Graph& graph_;
+  const std::vector<Rule>& rules_;
+  std::vector<std::set<Element>> elements_;
+  std::vector<std::set<TensorId>> group_;
+};
+
+/// A clone's tensors stand to each other, and to the source, as the plan says.
+void check_clone(const RandomCase& given, const Plan& plan) {
+  const std::vector<Tensor>& sources = given.made.graph.tensors;
+  const std::vector<at::Tensor> clones = materialize(given.made.graph, plan, 1)[0];
+  for (TensorId a = 0; a < sources.size(); ++a) {
+    const at::Tensor& source = sources[a].value;
+    ASSERT_TRUE(at::equal(clones[a], source));
+    ASSERT_EQ(clones[a].strides(), source.strides());
+    ASSERT_EQ(clones[a].is_same(source), plan.tensors[a].mode == Mode::share);
+    for (TensorId b = 0; b < sources.size(); ++b) {
+      const bool copies = plan.tensors[a].mode == Mode::copy && plan.tensors[b].mode == Mode::copy;
+      if (copies && sources[a].part == sources[b].part) {
+        ASSERT_EQ(overlap(clones[a], clones[b]), overlap(source, sources[b].value));
+      } else if (plan.tensors[a].mode == Mode::copy) {
+        ASSERT_FALSE(clones[a].is_alias_of(sources[b].value));
+      }
+    }
+  }
+}
+
+TEST(RandomPlansTest, PlansAndClonesAreWhatANaiveReadingExpects) {
+  int conflicts = 0, pointless = 0, mixed = 0;
+  for (uint32_t seed = 0; seed < 1500; ++seed) {
+    SCOPED_TRACE(seed);
+    const RandomCase given(seed);
+    const Naive naive(given);
+    const Graph& graph = given.made.graph;
+    const Catalog ties = catalog(graph);
+    bool conflict = false;
+    for (TensorId a = 0; a < graph.tensors.size(); ++a) {
+      for (TensorId b = 0; b < graph.tensors.size(); ++b) {
+        ASSERT_EQ(ties.groups[a] == ties.groups[b], naive.group(a).count(b) == 1);
+      }
+      conflict = conflict || (!naive.held(graph.tensors[a].node) && naive.modes(a).size() > 1);
+    }
+    conflicts += conflict;
+    pointless += naive.has_pointless_rule();
+    if (conflict || naive.has_pointless_rule()) {
+      ASSERT_THROW(plan(graph, ties, given.rules), PlanError);
+      continue;
+    }
+    const Plan result = plan(graph, ties, given.rules);
+    std::set<Mode> met;
+    for (TensorId id = 0; id < graph.tensors.size(); ++id) {
+      const bool held = naive.held(graph.tensors[id].node);
+      const std::set<Mode> modes = naive.modes(id);
+      ASSERT_EQ(result.tensors[id].held, held);
+      ASSERT_EQ(result.tensors[id].mode, held ? Mode::share : modes.empty() ? Mode::copy : *modes.begin());
+      met.insert(result.tensors[id].mode);
+    }
+    mixed += met.size() > 1;
+    check_clone(given, result);
+  }
+  EXPECT_GT(conflicts, 100);
+  EXPECT_GT(pointless, 30);
+  EXPECT_GT(mixed, 100);
+}
+
+}  // namespace
+}  // namespace ramet::core
