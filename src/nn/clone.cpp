@@ -117,8 +117,8 @@ struct Planned {
 };
 
 void check(const detail::Source& source) {
-  if (source.names.empty() && source.modules[0] == nullptr) {
-    throw PlanError("clone: the source is an empty holder or a null pointer");
+  if (source.names.empty() && (source.modules.empty() || source.modules[0] == nullptr)) {
+    throw PlanError("clone: the source is empty: an empty holder, a null pointer or a session without members");
   }
 }
 

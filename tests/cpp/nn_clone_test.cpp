@@ -293,6 +293,7 @@ TEST(CloneTest, AnUnlistedClassIsAnErrorWithTheLineToAdd) {
 TEST(CloneTest, AnEmptyHolderIsAnError) {
   EXPECT_THROW(ramet::clone(torch::nn::Linear(nullptr)), ramet::PlanError);
   EXPECT_THROW(ramet::clone(std::shared_ptr<NetImpl>()), ramet::PlanError);
+  EXPECT_THROW(ramet::clone(std::vector<torch::nn::Linear>()), ramet::PlanError);
 }
 
 TEST(CloneTest, DeepNestingNeedsNoStack) {
