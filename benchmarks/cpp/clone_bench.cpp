@@ -17,6 +17,24 @@ torch::nn::Sequential tiny_layers() {
   return result;
 }
 
+torch::nn::Sequential conv_block(int64_t in, int64_t out) {
+  using namespace torch::nn;
+  return Sequential(Conv2d(Conv2dOptions(in, out, 3).padding(1).bias(false)), BatchNorm2d(out), ReLU());
+}
+
+// The layers of a residual network without its additions: what a clone takes does not depend on forward.
+torch::nn::Sequential convnet() {
+  torch::nn::Sequential result(conv_block(3, 64));
+  for (int64_t width : {64, 128, 256}) {
+    for (int i = 0; i < 6; ++i) result->push_back(conv_block(width, width));
+    result->push_back(conv_block(width, 2 * width));
+  }
+  result->push_back(torch::nn::AdaptiveAvgPool2d(1));
+  result->push_back(torch::nn::Flatten());
+  result->push_back(torch::nn::Linear(512, 1000));
+  return result;
+}
+
 template <class Net, class Clone>
 void measure(benchmark::State& state, const Net& net, const Clone& clone) {
   for (auto _ : state) {
@@ -35,6 +53,9 @@ void Transformer_RametShare(benchmark::State& state) { measure(state, transforme
 void TinyLayers_ModuleClone(benchmark::State& state) { measure(state, tiny_layers(), module_clone); }
 void TinyLayers_Ramet(benchmark::State& state) { measure(state, tiny_layers(), ramet_clone); }
 void TinyLayers_RametShare(benchmark::State& state) { measure(state, tiny_layers(), ramet_share); }
+void ConvNet_ModuleClone(benchmark::State& state) { measure(state, convnet(), module_clone); }
+void ConvNet_Ramet(benchmark::State& state) { measure(state, convnet(), ramet_clone); }
+void ConvNet_RametShare(benchmark::State& state) { measure(state, convnet(), ramet_share); }
 
 BENCHMARK(Transformer_ModuleClone)->Unit(benchmark::kMillisecond);
 BENCHMARK(Transformer_Ramet)->Unit(benchmark::kMillisecond);
@@ -42,5 +63,8 @@ BENCHMARK(Transformer_RametShare)->Unit(benchmark::kMillisecond);
 BENCHMARK(TinyLayers_ModuleClone)->Unit(benchmark::kMillisecond);
 BENCHMARK(TinyLayers_Ramet)->Unit(benchmark::kMillisecond);
 BENCHMARK(TinyLayers_RametShare)->Unit(benchmark::kMillisecond);
+BENCHMARK(ConvNet_ModuleClone)->Unit(benchmark::kMillisecond);
+BENCHMARK(ConvNet_Ramet)->Unit(benchmark::kMillisecond);
+BENCHMARK(ConvNet_RametShare)->Unit(benchmark::kMillisecond);
 
 }  // namespace

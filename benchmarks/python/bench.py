@@ -1,7 +1,6 @@
 """Ramet beside ``copy.deepcopy``: medians of one run, the two in turn.
 
-``held``: clones stay alive, so each needs fresh memory, and each follows one of another kind. ``dropped``: each is
-freed before the next is made, and follows an untimed one of its own kind: memory and caches are warm.
+``held``: clones stay alive, so each needs fresh memory. ``dropped``: each is freed before the next is made.
 """
 
 from __future__ import annotations
@@ -72,8 +71,6 @@ def medians(calls: list[Callable[[], Any]], repeats: int, hold: bool) -> list[tu
     held = []
     for _ in range(repeats):
         for call, taken in zip(calls, times, strict=True):
-            if not hold:
-                call()
             ms, made = timed(call)
             taken.append(ms)
             if hold:
