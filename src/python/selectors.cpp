@@ -119,11 +119,16 @@ Walk walk_every_state(py::handle source) {
   return walk(source, options);
 }
 
-[[noreturn]] void throw_nothing(py::handle source, const std::string& path, const std::string& text) {
+// What a path names where attributes, keys and indexes do not lead on: in __slots__, in a deque. Throws if nothing.
+py::object found_by_walk(py::handle source, const std::string& path, const std::string& text) {
   const Walk everything = walk_every_state(source);
+  const core::Paths paths(everything.graph);
+  if (const auto place = paths.find(path)) {
+    return place->node == none ? py::object(py::none()) : everything.items[place->node].object;
+  }
   std::string message = "clone: keep=" + text + " matches nothing; the nearest names are ";
   bool first = true;
-  for (const std::string& name : core::Paths(everything.graph).nearest(path)) {
+  for (const std::string& name : paths.nearest(path)) {
     message += (std::exchange(first, false) ? "'" : ", '") + name + "'";
   }
   throw PlanError(message);
@@ -138,11 +143,11 @@ void keep_text(py::handle source, py::handle selector, const std::string& text, 
       const NodeId target = everything.graph.slots[slot].target;
       if (target != none) boundary.insert(everything.items[target].object.ptr());
     }
-    if (matched.empty()) throw_nothing(source, path, text);
+    if (matched.empty()) found_by_walk(source, path, text);
     return;
   }
-  const py::object object = resolve(source, path);
-  if (!object) throw_nothing(source, path, text);
+  py::object object = resolve(source, path);
+  if (!object) object = found_by_walk(source, path, text);
   if (object.is_none()) return;
   if (types.is_atomic(object.ptr())) {
     throw PlanError("clone: keep=" + text + " names a value of type '" + Py_TYPE(object.ptr())->tp_name +

@@ -1,6 +1,7 @@
 /// Looks at a Python type as copy.deepcopy would, once.
 #include "python/types.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -50,8 +51,7 @@ const std::vector<PyTypeObject*>& atomic_types() {
                                                                  {"types", "FunctionType"},
                                                                  {"types", "MethodDescriptorType"},
                                                                  {"types", "WrapperDescriptorType"},
-                                                                 {"types", "CodeType"},
-                                                                 {"weakref", "ReferenceType"}};
+                                                                 {"types", "CodeType"}};
     for (const auto& [module, name] : names) {
       result.push_back(reinterpret_cast<PyTypeObject*>(torch_class(module, name).release().ptr()));
     }
@@ -60,15 +60,48 @@ const std::vector<PyTypeObject*>& atomic_types() {
   return types;
 }
 
+/// Whether torch.nn.utils.parametrize made the class, and its __deepcopy__, which is a plain one. Its __getstate__ only
+/// raises.
+bool is_parametrized(py::handle type) {
+  static PyObject* const name = PyUnicode_InternFromString("__deepcopy__");
+  PyObject* own = PyDict_GetItemWithError(own_dict(type.ptr()).ptr(), name);
+  if (own == nullptr) return false;
+  const auto text = [&](const char* key) { return py::str(py::getattr(own, key, py::str())).cast<std::string>(); };
+  return text("__module__") == "torch.nn.utils.parametrize" &&
+         text("__qualname__") == "_inject_new_class.<locals>.default_deepcopy";
+}
+
 }  // namespace
 
 py::object torch_class(const char* module, const char* name) { return py::module_::import(module).attr(name); }
+
+bool is_hooks(PyObject* key) {
+  if (!PyUnicode_CheckExact(key)) return false;
+  Py_ssize_t size = 0;
+  const char* text = PyUnicode_AsUTF8AndSize(key, &size);
+  if (text == nullptr) throw py::error_already_set();
+  static constexpr std::string_view names[] = {"_forward_hooks",
+                                               "_forward_pre_hooks",
+                                               "_backward_hooks",
+                                               "_backward_pre_hooks",
+                                               "_state_dict_hooks",
+                                               "_state_dict_pre_hooks",
+                                               "_load_state_dict_pre_hooks",
+                                               "_load_state_dict_post_hooks"};
+  return std::ranges::find(names, std::string_view(text, size)) != std::end(names);
+}
+
+bool is_hook_wrapper(PyObject* object) {
+  const std::string_view type = Py_TYPE(object)->tp_name;
+  return type == "functools.partial" || type == "_WrappedHook";
+}
 
 Types::Types()
     : enum_(torch_class("enum", "Enum")),
       copyreg_(py::module_::import("copyreg")),
       dispatch_table_(copyreg_.attr("dispatch_table")),
       module_(torch_class("torch.nn", "Module")),
+      scripted_(torch_class("torch.jit", "ScriptModule")),
       tensor_(torch_class("torch", "Tensor")),
       parameter_(torch_class("torch.nn", "Parameter")) {
   const auto known = [&](PyTypeObject& type, Shape shape) { facts_[&type].shape = shape; };
@@ -84,6 +117,7 @@ Types::Types()
   known(PyODict_Type, Shape::ordered_dict);
   known(PySet_Type, Shape::set);
   known(PyMethod_Type, Shape::method);
+  known(*reinterpret_cast<PyTypeObject*>(torch_class("weakref", "ReferenceType").ptr()), Shape::weak);
 }
 
 bool Types::is_atomic(PyObject* object) {
@@ -92,6 +126,7 @@ bool Types::is_atomic(PyObject* object) {
       type == &PyFloat_Type) {
     return true;
   }
+  if (type == &PyODict_Type || type == &PyDict_Type || type == &PySet_Type || type == &PyList_Type) return false;
   if (type == &PyTuple_Type) {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) {
       if (!is_atomic(PyTuple_GET_ITEM(object, i))) return false;
@@ -157,7 +192,12 @@ bool Types::only_dict(py::handle type) const {
 TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
   facts.is_module = true;
   facts.ask_instance = !same_attribute(type, module_, "__getattr__");
-  if (attribute(type, "__deepcopy__")) {
+  facts.parametrized = is_parametrized(type);
+  if (PyObject_IsSubclass(type.ptr(), scripted_.ptr()) == 1) {
+    facts.shape = Shape::scripted;
+    return facts;
+  }
+  if (!facts.parametrized && attribute(type, "__deepcopy__")) {
     facts.shape = Shape::leaf;
     return facts;
   }
@@ -166,12 +206,14 @@ TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
                        !dispatch_table_.contains(type);
   if (!reduces) return facts;
   facts.shape = Shape::module;
-  facts.getstate = !same_attribute(type, module_, "__getstate__");
+  facts.getstate = !facts.parametrized && !same_attribute(type, module_, "__getstate__");
   // torch.nn's own ones add attributes that old pickles lack, but an RNN's sets up its flat weights.
   const py::object setstate = attribute(type, "__setstate__");
   const auto module = py::getattr(setstate, "__module__", py::str()).cast<std::string>();
   const auto qualified = py::getattr(setstate, "__qualname__", py::str()).cast<std::string>();
-  const bool torchs_own = module.rfind("torch.nn.modules.", 0) == 0 && qualified.rfind("RNNBase.", 0) != 0;
+  // Once anything was compiled, Dynamo has put one of its own, which notes the module's age, into Module.
+  const bool torchs_own = module.starts_with("torch._dynamo.") ||
+                          (module.starts_with("torch.nn.modules.") && !qualified.starts_with("RNNBase."));
   facts.setstate = facts.getstate || !torchs_own;
   return facts;
 }

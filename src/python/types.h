@@ -23,10 +23,12 @@ enum class Shape : uint8_t {
   dict,
   ordered_dict,
   set,
-  method,   ///< A bound method: bound anew to what its owner becomes.
-  plain,    ///< A Python object that is its __dict__.
-  reduced,  ///< Anything else that `__reduce_ex__` takes apart.
-  leaf,     ///< Has a `__deepcopy__` of its own, which is called with a seeded memo.
+  method,    ///< A bound method: bound anew to what its owner becomes.
+  plain,     ///< A Python object that is its __dict__.
+  reduced,   ///< Anything else that `__reduce_ex__` takes apart.
+  weak,      ///< A weak reference: to the clone of what it refers to, if that is cloned otherwise.
+  scripted,  ///< A ScriptModule: a leaf whose tensors are then put in their slots.
+  leaf,      ///< Has a `__deepcopy__` of its own, which is called with a seeded memo.
 };
 
 struct TypeFacts {
@@ -35,6 +37,7 @@ struct TypeFacts {
   bool is_tensor = false;     ///< Also where the shape is leaf.
   bool getstate = false;      ///< A module whose class has a __getstate__ that is not torch.nn.Module's.
   bool setstate = false;      ///< A module whose class has a __setstate__ that must run.
+  bool parametrized = false;  ///< A module whose class torch made for it alone.
   bool ask_instance = false;  ///< Its class has a __getattr__ that might answer for __deepcopy__.
 };
 
@@ -60,8 +63,14 @@ class Types {
   bool only_dict(py::handle type) const;
 
   ska::flat_hash_map<PyTypeObject*, TypeFacts> facts_;
-  py::object enum_, copyreg_, dispatch_table_, module_, tensor_, parameter_;
+  py::object enum_, copyreg_, dispatch_table_, module_, scripted_, tensor_, parameter_;
 };
+
+/// Whether a module's __dict__ holds hooks under this key.
+bool is_hooks(PyObject* key);
+
+/// Through which a hook may hold a bound method: functools.partial, and torch's own wrapper of load_state_dict hooks.
+bool is_hook_wrapper(PyObject* object);
 
 /// The class torch.nn.Module; the same for the others.
 py::object torch_class(const char* module, const char* name);

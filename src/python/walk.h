@@ -19,11 +19,14 @@ struct Item {
   py::object object;
   py::object extra;  ///< A module's or plain object's __dict__ (or state); what `__reduce_ex__` gave; else null.
   Shape shape = Shape::atomic;
+  bool weak = false;  ///< Part of a module's hooks: a bound method here does not bring its owner along.
 };
 
 struct Walk {
   core::Graph graph;
   std::vector<Item> items;  ///< By NodeId.
+  /// Dicts of registered slots (`_parameters`) to which plain state refers too, and their nodes there.
+  ska::flat_hash_map<PyObject*, core::NodeId> registered;
   Types types;
 };
 
@@ -38,16 +41,5 @@ struct WalkOptions {
 /// Walks `source`: a torch.nn.Module, or tuples, lists and dicts of these (a session). Throws PlanError for anything
 /// else.
 Walk walk(py::handle source, const WalkOptions& options);
-
-/// The normalised result of `__reduce_ex__`: (callable, args, state or None, list of items or None, dict items or
-/// None).
-struct Reduced {
-  explicit Reduced(py::handle tuple) : parts(py::reinterpret_borrow<py::tuple>(tuple)) {}
-  py::tuple args() const { return parts[1]; }
-  py::object state() const { return parts[2]; }
-  py::object list_items() const { return parts[3]; }
-  py::object dict_items() const { return parts[4]; }
-  py::tuple parts;
-};
 
 }  // namespace ramet::python

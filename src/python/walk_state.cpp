@@ -1,0 +1,150 @@
+/// Plain state in the walk: containers, what `__reduce_ex__` takes apart, and weak edges.
+#include "python/reduced.h"
+#include "python/walker.h"
+
+namespace ramet::python {
+
+using core::NodeId;
+using core::none;
+using core::SlotKind;
+
+bool has_weak_references(PyObject* object) {
+  const Py_ssize_t offset = Py_TYPE(object)->tp_weaklistoffset;
+  if (offset == 0) return false;
+  // A negative offset (Python 3.12 on) tells only that there may be some.
+  return offset < 0 || *reinterpret_cast<PyObject**>(reinterpret_cast<char*>(object) + offset) != nullptr;
+}
+
+void Walker::add_state(NodeId owner, PyObject* value, uint32_t name) {
+  const NodeId target = visit(value);
+  graph_.add_slot(owner, SlotKind::state, name, target);
+}
+
+void Walker::nameless(NodeId owner, PyObject* value) {
+  if (!needs_no_node(value)) add_state(owner, value, none);
+}
+
+void Walker::item(NodeId owner, PyObject* key, PyObject* value) {
+  nameless(owner, key);
+  if (!needs_no_node(value)) add_state(owner, value, name_of(key));
+}
+
+void Walker::element(NodeId owner, Py_ssize_t index, PyObject* value) {
+  if (!needs_no_node(value)) add_state(owner, value, name_of(index));
+}
+
+// Only its container refers to it and it holds atomic values: a flat copy will do, and no path leads beneath it.
+bool Walker::is_flat(PyObject* object) {
+  if (options_.every_state || !options_.boundary.empty() || complete_) return false;
+  if (Py_REFCNT(object) != 1 || has_weak_references(object)) return false;
+  const auto atomic = [&](PyObject* value) { return walk_.types.is_atomic(value); };
+  if (PyODict_CheckExact(object)) return PyODict_SIZE(object) == 0;
+  if (PyList_CheckExact(object)) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); ++i) {
+      if (!atomic(PyList_GET_ITEM(object, i))) return false;
+    }
+    return true;
+  }
+  if (PyDict_CheckExact(object)) {
+    PyObject *key = nullptr, *value = nullptr;
+    for (Py_ssize_t position = 0; PyDict_Next(object, &position, &key, &value);) {
+      if (!atomic(key) || !atomic(value)) return false;
+    }
+    return true;
+  }
+  if (Py_TYPE(object) != &PySet_Type) return false;
+  if (PySet_GET_SIZE(object) == 0) return true;
+  for (const py::handle value : py::handle(object)) {
+    if (!atomic(value.ptr())) return false;
+  }
+  return true;
+}
+
+void Walker::expand_dict(NodeId node, PyObject* dict) {
+  PyObject *key = nullptr, *value = nullptr;
+  for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) item(node, key, value);
+}
+
+void Walker::expand_container(NodeId node) {
+  const py::object held = walk_.items[node].object;
+  PyObject* object = held.ptr();
+  switch (walk_.items[node].shape) {
+    case Shape::list:
+      for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); ++i) element(node, i, PyList_GET_ITEM(object, i));
+      return;
+    case Shape::tuple:
+      for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) element(node, i, PyTuple_GET_ITEM(object, i));
+      return;
+    case Shape::dict:
+      return expand_dict(node, object);
+    case Shape::ordered_dict:
+      // Its own order, which move_to_end changes, is not that of the dict beneath.
+      for (const py::handle pair : py::reinterpret_steal<py::list>(PyMapping_Items(object))) {
+        item(node, PyTuple_GET_ITEM(pair.ptr(), 0), PyTuple_GET_ITEM(pair.ptr(), 1));
+      }
+      return;
+    case Shape::set:
+      for (const py::handle value : held) nameless(node, value.ptr());
+      return;
+    default:
+      if (!walk_.items[node].weak) return nameless(node, PyMethod_GET_SELF(object));
+      back_.push_back(node);
+  }
+}
+
+void Walker::expand_reduced(NodeId node) {
+  complete_identities();
+  py::object result;
+  try {
+    result = reduce(walk_.items[node].object);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_Exception)) throw;
+    const std::string type = Py_TYPE(walk_.items[node].object.ptr())->tp_name;
+    graph_.nodes[node].fate = core::Fate::refused;
+    graph_.refusals.push_back({node, "an object of type '" + type + "' cannot be copied (" +
+                                         py::str(error.value()).cast<std::string>() + ")"});
+    return;
+  }
+  if (py::isinstance<py::str>(result)) {
+    walk_.items[node].shape = Shape::atomic;
+    return;
+  }
+  walk_.items[node].extra = result;
+  const Reduced reduced(result);
+  for (const py::handle value : reduced.args()) nameless(node, value.ptr());
+  if (reduced.has_slots()) {
+    for (const py::handle half : reduced.state()) {
+      if (!half.is_none()) expand_dict(node, half.ptr());
+    }
+  } else if (PyDict_CheckExact(reduced.state().ptr())) {
+    expand_dict(node, reduced.state().ptr());
+  } else {
+    nameless(node, reduced.state().ptr());
+  }
+  if (!reduced.list_items().is_none()) {
+    Py_ssize_t index = 0;
+    for (const py::handle value : reduced.list_items()) element(node, index++, value.ptr());
+  }
+  if (!reduced.dict_items().is_none()) {
+    for (const py::handle pair : reduced.dict_items()) {
+      item(node, PyTuple_GET_ITEM(pair.ptr(), 0), PyTuple_GET_ITEM(pair.ptr(), 1));
+    }
+  }
+}
+
+// Weak edges come last: they lead to what has been met otherwise, and nowhere if it has not.
+void Walker::add_back_edges() {
+  for (const NodeId node : back_) {
+    PyObject* object = walk_.items[node].object.ptr();
+    py::object owner;
+    if (PyMethod_Check(object)) {
+      owner = py::reinterpret_borrow<py::object>(PyMethod_GET_SELF(object));
+    } else {
+      owner = py::reinterpret_borrow<py::object>(object)();
+    }
+    const auto it = identities_.find(owner.ptr());
+    if (it != identities_.end()) graph_.add_slot(node, SlotKind::back, none, it->second);
+  }
+}
+
+}  // namespace ramet::python

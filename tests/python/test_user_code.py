@@ -1,0 +1,174 @@
+"""Classes with a __deepcopy__ of their own: they see every tensor and module of the clone, made before they run."""
+
+import copy
+import threading
+
+import torch
+from torch import nn
+
+import ramet
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 3)
+        self.second = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+class Box:
+    def __init__(self, value):
+        self.value = value
+
+    def __deepcopy__(self, memo):
+        return Box(copy.deepcopy(self.value, memo))
+
+
+class CopiedByItself(Net):
+    def __deepcopy__(self, memo):
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        made.__dict__ = copy.deepcopy(self.__dict__, memo)
+        made.flag = True
+        return made
+
+
+def same_storage(a, b):
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def test_a_module_beside_one_that_copies_itself_stays_the_one_within_it():
+    model = nn.Module()
+    model.inner = CopiedByItself()
+    model.tied = model.inner.first
+    model.view = nn.Parameter(model.inner.second.weight.detach()[1:])
+    clone = ramet.clone(model)
+    assert clone.inner.flag and clone.inner.first is clone.tied and clone.tied is not model.tied
+    assert same_storage(clone.view, clone.inner.second.weight) and not same_storage(clone.view, model.view)
+    with torch.no_grad():
+        clone.inner.second.weight[1].fill_(7)
+    assert (clone.view[0] == 7).all() and not (model.view[0] == 7).all()
+
+
+def test_rules_reach_the_tensors_of_a_module_that_copies_itself():
+    model = nn.Sequential(nn.Linear(3, 3), CopiedByItself())
+    clone = ramet.clone(model, share="1.first")
+    assert clone[1].first.weight is model[1].first.weight and clone[1].first is not model[1].first
+    assert clone[1].second.weight is not model[1].second.weight
+    with torch.no_grad():
+        clone[1].second.weight.zero_()
+    assert model[1].second.weight.any()
+
+
+def test_a_traced_module_stays_tied_to_what_is_beside_it():
+    model = nn.Module()
+    net = Net()
+    model.traced = torch.fx.symbolic_trace(net)
+    model.first = net.first
+    clone = ramet.clone(model)
+    assert clone.traced.first is clone.first and clone.first is not model.first
+    x = torch.rand(2, 3)
+    assert torch.equal(clone.traced(x), model.traced(x))
+
+
+def test_what_user_code_has_copied_is_not_copied_again():
+    model = Net()
+    listed = [1, [2]]
+    model.box, model.listed, model.module = Box(listed), listed, Box(model.first)
+    clone = ramet.clone(model)
+    assert clone.box.value is clone.listed and clone.listed == [1, [2]] and clone.listed is not listed
+    assert clone.module.value is clone.first
+
+
+def test_user_code_gets_views_of_the_clones_storage():
+    model = Net()
+    model.box = Box(model.first.weight.detach()[1:])
+    model.storage = model.second.weight.untyped_storage()
+    clone = ramet.clone(model)
+    assert same_storage(clone.box.value, clone.first.weight) and not same_storage(clone.box.value, model.first.weight)
+    assert clone.storage.data_ptr() == clone.second.weight.data_ptr() != model.second.weight.data_ptr()
+    with torch.no_grad():
+        clone.first.weight.fill_(5)
+    assert (clone.box.value == 5).all() and not (model.box.value == 5).all()
+
+
+def test_user_code_gets_the_shared_storage_of_a_shared_tensor():
+    model = Net()
+    model.box = Box(model.first.weight.detach()[1:])
+    clone = ramet.clone(model, share="first")
+    assert same_storage(clone.box.value, model.first.weight)
+
+
+def test_a_storage_cut_down_to_what_is_used_does_not_mislead_user_code():
+    model = nn.Module()
+    whole = torch.arange(1000.0)
+    model.part = nn.Parameter(whole[500:504])
+    model.box = Box(whole[:4])
+    clone = ramet.clone(model)
+    assert torch.equal(clone.box.value, whole[:4]) and torch.equal(clone.part, whole[500:504])
+    assert clone.part.untyped_storage().nbytes() == 16
+
+
+def test_user_code_sees_what_is_kept():
+    model = Net()
+    model.cache = [threading.Lock()]
+    model.box = Box(model.cache)
+    clone = ramet.clone(model, keep="cache")
+    assert clone.box is not model.box and clone.box.value is clone.cache is model.cache
+
+
+def test_user_code_may_clone_within_a_clone():
+    class Nested:
+        def __init__(self, net):
+            self.net = net
+
+        def __deepcopy__(self, memo):
+            return Nested(ramet.clone(self.net))
+
+    model = Net()
+    model.nested = Nested(nn.Linear(2, 2))
+    clone = ramet.clone(model)
+    assert torch.equal(clone.nested.net.weight, model.nested.net.weight)
+    assert clone.nested.net.weight is not model.nested.net.weight
+
+
+class Restored(Net):
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.total = sum(p.numel() for p in self.parameters())
+
+
+def test_modules_are_done_before_user_code_meets_them():
+    class Counting(nn.Module):
+        def __deepcopy__(self, memo):
+            made = type(self).__new__(type(self))
+            made.__dict__ = copy.deepcopy(self.__dict__, memo)
+            made.counted = [sum(p.numel() for p in child.parameters()) for child in made.children()]
+            made.flat = made.recurrent._flat_weights
+            return made
+
+    model = Counting()
+    model.recurrent, model.restored = nn.LSTM(2, 2), Restored()
+    model.outer = nn.Sequential(Restored())
+    clone = ramet.clone(nn.Sequential(model, model.recurrent))
+    assert clone[0].counted == [48, 24, 24] and clone[0].restored.total == 24
+    assert clone[1] is clone[0].recurrent and clone[0].flat[0] is clone[1].weight_ih_l0
+
+
+def test_an_outer_setstate_meets_inner_modules_that_are_done():
+    model = Restored()
+    model.inner = Restored()
+    model.inner.state = {"box": Box([1])}
+    clone = ramet.clone(model)
+    assert clone.total == 48 and clone.inner.total == 24 and clone.inner.state["box"].value == [1]
+
+
+def test_modules_are_cloned_as_before_once_something_was_compiled():
+    torch.compile(nn.Linear(2, 2), backend="eager")(torch.rand(1, 2))
+    model = nn.Sequential(CopiedByItself(), nn.LSTM(2, 2), Restored())
+    clone = ramet.clone(model, share="0.first")
+    assert clone[0].first.weight is model[0].first.weight and clone[2].total == 24
+    assert clone[1]._flat_weights[0] is clone[1].weight_ih_l0 is not model[1].weight_ih_l0
