@@ -17,17 +17,19 @@ torch::nn::Sequential tiny_layers() {
   return result;
 }
 
-torch::nn::Sequential conv_block(int64_t in, int64_t out) {
-  using namespace torch::nn;
-  return Sequential(Conv2d(Conv2dOptions(in, out, 3).padding(1).bias(false)), BatchNorm2d(out), ReLU());
+void add_block(torch::nn::Sequential& net, int64_t in, int64_t out) {
+  net->push_back(torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, 3).padding(1).bias(false)));
+  net->push_back(torch::nn::BatchNorm2d(out));
+  net->push_back(torch::nn::ReLU());
 }
 
 // The layers of a residual network without its additions: what a clone takes does not depend on forward.
 torch::nn::Sequential convnet() {
-  torch::nn::Sequential result(conv_block(3, 64));
+  torch::nn::Sequential result;
+  add_block(result, 3, 64);
   for (int64_t width : {64, 128, 256}) {
-    for (int i = 0; i < 6; ++i) result->push_back(conv_block(width, width));
-    result->push_back(conv_block(width, 2 * width));
+    for (int i = 0; i < 6; ++i) add_block(result, width, width);
+    add_block(result, width, 2 * width);
   }
   result->push_back(torch::nn::AdaptiveAvgPool2d(1));
   result->push_back(torch::nn::Flatten());

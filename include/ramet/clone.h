@@ -22,7 +22,8 @@ using ModulePtr = std::shared_ptr<torch::nn::Module>;
 /// The modules to clone: one, or the members of a session by name. Null members stay null.
 struct Source {
   std::vector<const torch::nn::Module*> modules;
-  std::vector<std::string> names;  ///< Empty for a single module.
+  std::vector<std::string> names;  ///< Of a session's members.
+  bool session = false;
 };
 
 /// `n` clones of each module of the source.
@@ -74,6 +75,7 @@ struct Handle<std::tuple<Ts...>> {
   static void add(const std::tuple<Ts...>& members, Source& source) {
     std::apply([&](const Ts&... each) { (Handle<Ts>::add(each, source), ...); }, members);
     for (std::size_t i = 0; i < sizeof...(Ts); ++i) source.names.push_back(std::to_string(i));
+    source.session = true;
   }
   static result take(const ModulePtr*& next) { return result{Handle<Ts>::take(next)...}; }
 };
@@ -98,6 +100,7 @@ struct Handle<std::vector<T>> {
       source.names.push_back(std::to_string(source.modules.size()));
       Handle<T>::add(member, source);
     }
+    source.session = true;
   }
   static result take(const ModulePtr*& next, const std::vector<T>& members) {
     result made;
@@ -114,6 +117,7 @@ struct Handle<std::map<std::string, T>> {
       source.names.push_back(name);
       Handle<T>::add(member, source);
     }
+    source.session = true;
   }
   static result take(const ModulePtr*& next, const std::map<std::string, T>& members) {
     result made;

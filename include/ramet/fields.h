@@ -8,6 +8,8 @@
 ///
 /// Listed are members that refer to something: tensors, module handles, AnyModule, pointers to modules, shared_ptr to
 /// state, and vectors, arrays, maps, pairs and optionals of these. Everything else is copied by the copy constructor.
+/// A raw or weak pointer follows the clone of its module; to a module outside of what is cloned it stays as it is.
+/// State that has a list itself (a struct with `ramet_fields`, a container of the above) is copied and then rebound.
 #pragma once
 
 #include <ramet/members.h>
@@ -19,10 +21,9 @@ namespace detail {
 /// The name of a member, from how the compiler spells a pointer to it.
 template <auto member>
 constexpr auto name_of() {
-  std::string_view text = __PRETTY_FUNCTION__;  // "... [with auto member = &Net::fc1; ...]"
-  text.remove_prefix(text.find("member = "));
-  text = text.substr(0, text.find_first_of(");]"));
-  return text.substr(text.find_last_of(": &") + 1);
+  std::string_view text = __PRETTY_FUNCTION__;  // "... [with auto member = &Net::fc1]"
+  text.remove_prefix(text.rfind("::") + 2);
+  return text.substr(0, text.find_first_of(");]"));
 }
 
 /// Computed by the compiler: name_of is slow.
@@ -44,8 +45,16 @@ struct Text {
 template <Text name, auto accessor>
 struct Reached {};
 
+/// Names a variable, so that it exists also in a class template, which makes only what is used.
+template <const bool&>
+struct Uses {};
+
 template <class T, class M, class Class>
 void visit_member(T& module, Visitor& visitor, M Class::*member, std::string_view name) {
+  static_assert(Member<M>::holds || Plain<M>::value,
+                "ramet: a listed member is of a type that a clone cannot rebind: leave it out of the list if it is a "
+                "plain value (the copy constructor copies it), give its struct a list of its own by ramet::fields, "
+                "reach what is in it by ramet::via, or share it with the source by ramet::keep");
   Member<M>::visit(visitor, name, module.*member);
 }
 
@@ -164,7 +173,8 @@ const bool enroll<T>::done = detail::enroll_type<T>();
 #define RAMET_POINTERS(T, ...) __VA_OPT__(RAMET_EXPAND(RAMET_EACH(T, __VA_ARGS__)))
 
 /// The member list of a class, last in its body: RAMET_MODULE(NetImpl, fc1, fc2). Up to 64 members, private ones too.
-#define RAMET_MODULE(T, ...)                                              \
- public:                                                                  \
-  using ramet_fields = ::ramet::fields<T RAMET_POINTERS(T, __VA_ARGS__)>; \
-  static inline const bool ramet_enrolled = ::ramet::detail::enroll_type<T>();
+#define RAMET_MODULE(T, ...)                                                   \
+ public:                                                                       \
+  using ramet_fields = ::ramet::fields<T RAMET_POINTERS(T, __VA_ARGS__)>;      \
+  static inline const bool ramet_enrolled = ::ramet::detail::enroll_type<T>(); \
+  using ramet_uses = ::ramet::detail::Uses<ramet_enrolled>;

@@ -41,16 +41,29 @@ template <class T>
 requires requires { typename describe<T>::self; }
 struct fields_of<T> : describe<T> {};
 
-/// Shows members of type `T`; `holds` tells whether there is anything in it to be shown.
+/// Shows members of type `T`; `holds` tells whether there is anything in it to be shown. What has parts, a container or
+/// a described struct, is a group, and `show` shows the parts.
 template <class T>
 struct Member {
   static constexpr bool holds = Described<T> && !Module<T>;
+  static void show(T& value, Visitor& visitor) {
+    if constexpr (holds) fields_of<T>::visit(value, visitor);
+  }
   static void visit(Visitor& visitor, std::string_view name, T& value) {
     if constexpr (holds) {
-      visitor.group(name, &value, [&value](Visitor& inner) { fields_of<T>::visit(value, inner); });
+      visitor.group(name, &value, [&value](Visitor& inner) { show(value, inner); });
     }
   }
 };
+
+/// Whether a type without anything to be shown surely refers to nothing: a number, a string, containers of these.
+template <class T>
+struct Plain : std::bool_constant<std::is_trivially_copyable_v<T> && !std::is_pointer_v<T>> {};
+template <class T>
+requires requires { typename T::value_type; }
+struct Plain<T> : Plain<typename T::value_type> {};
+template <class A, class B>
+struct Plain<std::pair<A, B>> : std::bool_constant<Plain<A>::value && Plain<B>::value> {};
 
 template <>
 struct Member<at::Tensor> {
@@ -104,15 +117,28 @@ struct Member<std::weak_ptr<M>> {
   }
 };
 
+template <class State>
+void show_state(void* state, Visitor& visitor) {
+  State& value = *static_cast<State*>(state);
+  if constexpr (requires { Member<State>::show(value, visitor); }) {
+    Member<State>::show(value, visitor);
+  } else {
+    Member<State>::visit(visitor, "0", value);
+  }
+}
+
+template <class State, auto copy>
+inline constexpr StateType state_type{
+    typeid(State), [](const void* state) { return Visitor::StatePtr(copy(*static_cast<const State*>(state))); },
+    Member<std::remove_const_t<State>>::holds ? &show_state<std::remove_const_t<State>> : nullptr};
+
 /// Shows a `shared_ptr` to state that is no module, with the function that copies it.
 template <class State, auto copy>
 void visit_state(Visitor& visitor, std::string_view name, std::shared_ptr<State>& pointer) {
   if (!pointer) return;
-  visitor.state(
-      name, pointer, [](const void* state) { return Visitor::StatePtr(copy(*static_cast<const State*>(state))); },
-      [&pointer](const Visitor::StatePtr& made) {
-        pointer = std::const_pointer_cast<State>(std::static_pointer_cast<const State>(made));
-      });
+  visitor.state(name, pointer, state_type<State, copy>, [&pointer](const Visitor::StatePtr& made) {
+    pointer = std::const_pointer_cast<State>(std::static_pointer_cast<const State>(made));
+  });
 }
 
 template <class State>
@@ -140,24 +166,23 @@ struct Member<std::shared_ptr<T>> {
   }
 };
 
-/// Shows the elements of a container, by index or by key.
-template <class Container, class Names>
-void visit_elements(Visitor& visitor, std::string_view name, Container& container, Names names) {
-  visitor.group(name, &container, [&container, names](Visitor& inner) {
-    std::size_t index = 0;
-    for (auto& element : container) names(inner, index++, element);
-  });
-}
-
-template <class Container, class T>
-struct SequenceMember {
-  static constexpr bool holds = Member<T>::holds;
-  static void visit(Visitor& visitor, std::string_view name, Container& container) {
-    if constexpr (holds) {
-      visit_elements(visitor, name, container, [](Visitor& inner, std::size_t index, T& element) {
-        Member<T>::visit(inner, std::to_string(index), element);
-      });
+/// Makes a group of what has parts: `Parts` tells how to show them.
+template <class Parts, class T>
+struct GroupMember {
+  static void visit(Visitor& visitor, std::string_view name, T& value) {
+    if constexpr (Parts::holds) {
+      visitor.group(name, &value, [&value](Visitor& inner) { Parts::show(value, inner); });
     }
+  }
+};
+
+/// Elements are named by their index.
+template <class Container, class T>
+struct SequenceMember : GroupMember<SequenceMember<Container, T>, Container> {
+  static constexpr bool holds = Member<T>::holds;
+  static void show(Container& container, Visitor& visitor) {
+    std::size_t index = 0;
+    for (T& element : container) Member<T>::visit(visitor, std::to_string(index++), element);
   }
 };
 
@@ -175,45 +200,33 @@ std::string key_text(const Key& key) {
   }
 }
 
-template <class Container, class Key, class T>
-struct MapMember {
+template <class Container, class T>
+struct MapMember : GroupMember<MapMember<Container, T>, Container> {
   static constexpr bool holds = Member<T>::holds;
-  static void visit(Visitor& visitor, std::string_view name, Container& container) {
-    if constexpr (holds) {
-      visit_elements(visitor, name, container, [](Visitor& inner, std::size_t, auto& pair) {
-        Member<T>::visit(inner, key_text(pair.first), pair.second);
-      });
-    }
+  static void show(Container& container, Visitor& visitor) {
+    for (auto& [key, value] : container) Member<T>::visit(visitor, key_text(key), value);
   }
 };
 
 template <class K, class T, class C, class A>
-struct Member<std::map<K, T, C, A>> : MapMember<std::map<K, T, C, A>, K, T> {};
+struct Member<std::map<K, T, C, A>> : MapMember<std::map<K, T, C, A>, T> {};
 template <class K, class T, class H, class E, class A>
-struct Member<std::unordered_map<K, T, H, E, A>> : MapMember<std::unordered_map<K, T, H, E, A>, K, T> {};
+struct Member<std::unordered_map<K, T, H, E, A>> : MapMember<std::unordered_map<K, T, H, E, A>, T> {};
 
 template <class K, class T>
-struct Member<torch::OrderedDict<K, T>> {
+struct Member<torch::OrderedDict<K, T>> : GroupMember<Member<torch::OrderedDict<K, T>>, torch::OrderedDict<K, T>> {
   static constexpr bool holds = Member<T>::holds;
-  static void visit(Visitor& visitor, std::string_view name, torch::OrderedDict<K, T>& dict) {
-    if constexpr (holds) {
-      visit_elements(visitor, name, dict, [](Visitor& inner, std::size_t, auto& item) {
-        Member<T>::visit(inner, key_text(item.key()), item.value());
-      });
-    }
+  static void show(torch::OrderedDict<K, T>& dict, Visitor& visitor) {
+    for (auto& item : dict) Member<T>::visit(visitor, key_text(item.key()), item.value());
   }
 };
 
 template <class A, class B>
-struct Member<std::pair<A, B>> {
+struct Member<std::pair<A, B>> : GroupMember<Member<std::pair<A, B>>, std::pair<A, B>> {
   static constexpr bool holds = Member<A>::holds || Member<B>::holds;
-  static void visit(Visitor& visitor, std::string_view name, std::pair<A, B>& pair) {
-    if constexpr (holds) {
-      visitor.group(name, &pair, [&pair](Visitor& inner) {
-        Member<A>::visit(inner, "0", pair.first);
-        Member<B>::visit(inner, "1", pair.second);
-      });
-    }
+  static void show(std::pair<A, B>& pair, Visitor& visitor) {
+    Member<A>::visit(visitor, "0", pair.first);
+    Member<B>::visit(visitor, "1", pair.second);
   }
 };
 

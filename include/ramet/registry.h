@@ -9,7 +9,7 @@ namespace ramet::detail {
 
 /// What clone must be able to do with a module of one type.
 struct ModuleType {
-  /// A copy of one level: handles still refer to the source's tensors and modules.
+  /// A copy of one level: handles still refer to the source's tensors and modules. Null for an abstract class.
   std::shared_ptr<torch::nn::Module> (*copy)(const torch::nn::Module& module) = nullptr;
   /// Shows the listed members.
   void (*visit)(torch::nn::Module& module, Visitor& visitor) = nullptr;
@@ -41,6 +41,11 @@ concept AnyCanHold = requires {
 };
 
 template <class T>
+concept CastFromModule = requires(const torch::nn::Module& module) {
+  static_cast<const T&>(module);
+};
+
+template <class T>
 ModuleType module_type() {
   static_assert(Module<T>, "ramet: only classes derived from torch::nn::Module are enrolled");
   static_assert(Described<T>,
@@ -49,12 +54,17 @@ ModuleType module_type() {
   static_assert(std::is_same_v<typename fields_of<T>::self, T>,
                 "ramet: the member list is that of a base class: give the class a list of its own, with "
                 "ramet::base<Base> in it");
-  static_assert(std::is_copy_constructible_v<T>,
+  static_assert(CastFromModule<T>,
+                "ramet: the class derives from torch::nn::Module virtually, or twice: a clone cannot get at it from "
+                "its module");
+  static_assert(std::is_abstract_v<T> || std::is_copy_constructible_v<T>,
                 "ramet: the class has no copy constructor, by which a clone copies plain members");
   ModuleType result;
-  result.copy = [](const torch::nn::Module& module) -> std::shared_ptr<torch::nn::Module> {
-    return std::make_shared<T>(static_cast<const T&>(module));
-  };
+  if constexpr (!std::is_abstract_v<T>) {
+    result.copy = [](const torch::nn::Module& module) -> std::shared_ptr<torch::nn::Module> {
+      return std::make_shared<T>(static_cast<const T&>(module));
+    };
+  }
   result.visit = [](torch::nn::Module& module, Visitor& visitor) {
     fields_of<T>::visit(static_cast<T&>(module), visitor);
   };

@@ -79,12 +79,11 @@ Selection kept(const nn::Walk& walk, Resolver& resolver, const Selector& selecto
     throw PlanError("clone: keep=" + result.text +
                     " is no selector for keep, which names slots: give a path, a glob or an object");
   }
-  if (core::is_glob(*path)) {
-    result.slots = resolver.paths().match(*path);
-  } else if (const auto place = resolver.paths().find(*path)) {
+  if (const auto place = resolver.paths().find(*path)) {
     if (place->node != none) result.under = {place->node};
     return result;
   }
+  if (core::is_glob(*path)) result.slots = resolver.paths().match(*path);
   if (!result.slots.empty()) return result;
   std::string message = "clone: keep=" + result.text +
                         " matches nothing (a plain value is the clone's own, and has no path); the nearest names are ";
@@ -103,6 +102,7 @@ struct Planned {
         if (walk.graph.slots[slot].target != none) nn::hold(walk.graph, walk.graph.slots[slot].target);
       }
     }
+    if (!rules.keep.empty()) nn::hold_unreached(walk.graph);
     for (const auto& [mode, selector] : options.modes()) {
       rules.modes.push_back({mode, std::visit(resolver, selector.value())});
     }
@@ -117,7 +117,7 @@ struct Planned {
 };
 
 void check(const detail::Source& source) {
-  if (source.names.empty() && (source.modules.empty() || source.modules[0] == nullptr)) {
+  if (source.modules.empty() || (!source.session && source.modules[0] == nullptr)) {
     throw PlanError("clone: the source is empty: an empty holder, a null pointer or a session without members");
   }
 }
@@ -126,7 +126,9 @@ void check(const detail::Source& source) {
 detail::ModulePtr member(const nn::Walk& walk, const std::vector<detail::ModulePtr>& modules, NodeId node) {
   if (node == none) return nullptr;
   if (modules[node]) return modules[node];
-  return walk.items[node].module->shared_from_this();
+  const detail::ModulePtr kept = walk.items[node].module->weak_from_this().lock();
+  if (kept) return kept;
+  throw PlanError("clone: keep names the source itself, which no shared_ptr owns: the clone cannot hold it");
 }
 
 }  // namespace
@@ -139,7 +141,7 @@ std::vector<std::vector<detail::ModulePtr>> detail::clone(const Source& source, 
   for (const std::vector<at::Tensor>& tensors : core::materialize(planned.walk.graph, planned.plan, n)) {
     const std::vector<ModulePtr> modules = nn::rebuild(planned.walk, tensors);
     std::vector<ModulePtr>& made = result.emplace_back();
-    if (source.names.empty()) {
+    if (!source.session) {
       made.push_back(member(planned.walk, modules, 0));
       continue;
     }

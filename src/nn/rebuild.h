@@ -2,7 +2,7 @@
 ///
 /// Input: a Walk and the clone's tensors by TensorId. Output: the clone's modules by NodeId. Never looks at rules: it
 /// maps slots, in the order in which the walk met them. Calls copy constructors of modules and of shared state, nothing
-/// else of the user's.
+/// else of the user's; throws UncloneableError if one gives other registered slots than the source has.
 #pragma once
 
 #include "nn/walk.h"

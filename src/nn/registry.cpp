@@ -34,9 +34,16 @@ bool add_type(const std::type_info& type, const ModuleType& description) {
 }
 
 const ModuleType* find_type(const std::type_info& type) {
+  // A lock and the hash of a type's name take a tenth of a clone that shares everything. What is known stays where it
+  // is.
+  thread_local std::array<std::pair<const std::type_info*, const ModuleType*>, 64> found_before{};
+  auto& [known, found] = found_before[(reinterpret_cast<std::uintptr_t>(&type) >> 4) % found_before.size()];
+  if (known == &type) return found;
   const std::shared_lock lock(registry().mutex);
   const auto it = registry().types.find(type);
-  return it == registry().types.end() ? nullptr : &it->second;
+  if (it == registry().types.end()) return nullptr;
+  known = &type;
+  return found = &it->second;
 }
 
 const ModuleType& type_of(const std::type_info& type) {
@@ -47,17 +54,18 @@ const ModuleType& type_of(const std::type_info& type) {
 
 std::string unlisted(const std::type_info& type) {
   const std::string name = c10::demangle(type.name());
+  // Within a template its name stands without arguments.
+  const std::string plain = name.substr(0, name.find('<'));
   return "type '" + name + "' lists no members, so a clone could not rebind them; write RAMET_MODULE(" +
-         name.substr(name.rfind(':') + 1) + ", <its tensors, modules and shared state>) last in the class";
+         plain.substr(plain.rfind(':') + 1) + ", <its tensors, modules and shared state>) last in the class";
 }
 
 void Member<torch::nn::AnyModule>::visit(Visitor& visitor, std::string_view name, torch::nn::AnyModule& any) {
   if (any.is_empty()) return;
-  visitor.module(name, any.ptr(), [&any](const Visitor::ModulePtr& module) {
-    // The static type it was made with, which is not always the module's own.
-    const ModuleType& type = type_of(any.type_info());
-    type.rebind(any, module);
-  });
+  // The static type it was made with, which is not always the module's own.
+  const ModuleType* type = find_type(any.type_info());
+  if (type == nullptr) return visitor.refuse(name, "an AnyModule whose static " + unlisted(any.type_info()));
+  visitor.module(name, any.ptr(), [&any, type](const Visitor::ModulePtr& module) { type->rebind(any, module); });
 }
 
 }  // namespace ramet::detail

@@ -3,6 +3,8 @@
 
 #include <c10/util/flat_hash_map.h>
 
+#include <typeindex>
+
 #include "nn/access.h"
 
 namespace ramet::nn {
@@ -18,17 +20,22 @@ class Walker final : public Visitor {
   explicit Walker(Walk& walk) : walk_(walk), graph_(walk.graph), own_slots_(walk.graph) {}
 
   void run(const detail::Source& source) {
-    if (source.names.empty()) {
+    if (!source.session) {
       visit(source.modules.at(0));
     } else {
       owner_ = add(NodeKind::object, &source);
       for (std::size_t i = 0; i < source.modules.size(); ++i) {
         const torch::nn::Module* module = source.modules[i];
-        graph_.add_slot(owner_, SlotKind::child, graph_.add_name(source.names[i]), module ? visit(module) : none);
+        graph_.add_slot(owner_, SlotKind::child, named(source.names[i]), module ? visit(module) : none);
       }
     }
     for (NodeId node = 0; node < graph_.nodes.size(); ++node) expand(node);
+    for (const auto& [slot, module] : backs_) {
+      const auto it = identities_.find(module);
+      if (it != identities_.end()) graph_.slots[slot].target = it->second;
+    }
     for (const NodeId node : kept_) hold(graph_, node);
+    if (!kept_.empty()) hold_unreached(graph_);
   }
 
   void tensor(std::string_view name, at::Tensor& tensor) override {
@@ -41,27 +48,34 @@ class Walker final : public Visitor {
 
   void back(std::string_view name, const torch::nn::Module* module,
             const std::function<void(const ModulePtr&)>&) override {
-    add_member(name, module, [&] { return visit(module); });
+    if (own_slots_.find(owner_, name, module) != none) return;
+    const core::SlotId slot = graph_.add_slot(owner_, SlotKind::back, named(name), none);
+    if (!keeping) backs_.emplace_back(slot, module);
   }
 
-  void state(std::string_view name, const StatePtr& state, StatePtr (*copy)(const void*),
+  void state(std::string_view name, const StatePtr& state, const StateType& type,
              const std::function<void(const StatePtr&)>&) override {
     add_member(name, state.get(), [&] {
-      const auto [it, added] = identities_.emplace(state.get(), none);
-      if (added) {
-        const NodeId node = it->second = add(NodeKind::object, state.get());
-        walk_.items[node].copy = copy;
-        return node;
-      }
-      return it->second;
+      const auto [it, added] = states_.try_emplace({state.get(), type.type}, none);
+      if (!added) return it->second;
+      const NodeId node = it->second = add(NodeKind::object, state.get());
+      walk_.items[node].state = &type;
+      void* const value = const_cast<void*>(state.get());
+      if (type.show != nullptr) groups_.emplace_back(node, [&type, value](Visitor& inner) { type.show(value, inner); });
+      return node;
     });
   }
 
   void group(std::string_view name, const void* identity, const std::function<void(Visitor&)>& visit) override {
     const NodeId node = add(NodeKind::object, identity);
     groups_.emplace_back(node, visit);
-    graph_.add_slot(owner_, SlotKind::state, graph_.add_name(name), node);
+    graph_.add_slot(owner_, SlotKind::state, named(name), node);
     if (keeping) kept_.push_back(node);
+  }
+
+  void refuse(std::string_view name, const std::string& reason) override {
+    graph_.nodes[owner_].fate = core::Fate::refused;
+    graph_.refusals.push_back({owner_, "its '" + std::string(name) + "' is " + reason});
   }
 
  private:
@@ -69,6 +83,9 @@ class Walker final : public Visitor {
     walk_.items.emplace_back();
     return graph_.add_node(kind, object);
   }
+
+  // A key with a dot would read as two steps of a path: it has none.
+  uint32_t named(std::string_view name) { return name.find('.') == name.npos ? graph_.add_name(name) : none; }
 
   NodeId visit(const torch::nn::Module* module) {
     const auto [it, added] = identities_.emplace(module, none);
@@ -96,7 +113,7 @@ class Walker final : public Visitor {
     NodeId target = none;
     if (own == none) {
       target = visit();
-      graph_.add_slot(owner_, SlotKind::state, graph_.add_name(name), target);
+      graph_.add_slot(owner_, SlotKind::state, named(name), target);
     } else {
       target = graph_.slots[own].target;
     }
@@ -143,6 +160,9 @@ class Walker final : public Visitor {
   OwnSlots own_slots_;
   NodeId owner_ = 0;
   ska::flat_hash_map<const void*, NodeId> identities_;
+  // By type too: the first member of a struct lies where the struct does.
+  std::map<std::pair<const void*, std::type_index>, NodeId> states_;
+  std::vector<std::pair<core::SlotId, const torch::nn::Module*>> backs_;
   std::vector<std::pair<NodeId, std::function<void(Visitor&)>>> groups_;  // in the order of their nodes
   std::size_t next_group_ = 0;
   std::vector<NodeId> kept_;  // by a `keep` in a member list
@@ -188,6 +208,24 @@ void hold(core::Graph& graph, NodeId node) {
     }
     return true;
   });
+}
+
+void hold_unreached(core::Graph& graph) {
+  std::vector<char> reached(graph.nodes.size());
+  std::vector<NodeId> work{0};
+  reached[0] = true;
+  while (!work.empty()) {
+    const NodeId node = work.back();
+    work.pop_back();
+    if (graph.nodes[node].fate == core::Fate::held) continue;
+    for (const core::Slot& slot : graph.slots_of(node)) {
+      if (slot.kind == SlotKind::back || slot.target == none || std::exchange(reached[slot.target], true)) continue;
+      work.push_back(slot.target);
+    }
+  }
+  for (NodeId node = 0; node < graph.nodes.size(); ++node) {
+    if (!reached[node]) graph.nodes[node].fate = core::Fate::held;
+  }
 }
 
 }  // namespace ramet::nn

@@ -14,7 +14,7 @@ namespace ramet::nn {
 struct Item {
   torch::nn::Module* module = nullptr;
   const detail::ModuleType* type = nullptr;
-  Visitor::StatePtr (*copy)(const void*) = nullptr;  ///< For shared state.
+  const StateType* state = nullptr;  ///< For shared state.
 };
 
 struct Walk {
@@ -40,5 +40,8 @@ class OwnSlots {
 
 /// Marks a node, and all that is beneath it, as kept.
 void hold(core::Graph& graph, core::NodeId node);
+
+/// Marks as kept what is reached only through what is kept: the clone has no place of its own for it.
+void hold_unreached(core::Graph& graph);
 
 }  // namespace ramet::nn

@@ -5,8 +5,13 @@
 #include <ramet/ramet.h>
 #include <torch/torch.h>
 
+#include <thread>
+
+#include "twins.h"
+
 namespace {
 
+using ramet::expect_twins;
 using testing::HasSubstr;
 
 struct NetImpl : torch::nn::Module {
@@ -23,35 +28,6 @@ struct NetImpl : torch::nn::Module {
   RAMET_MODULE(NetImpl, l1, l2, l3, buffer)
 };
 TORCH_MODULE(Net);
-
-// All tensors of two modules: equal values, nothing in common, the same flags; and a write to one side stays there.
-void expect_twins(const torch::nn::Module& source, const torch::nn::Module& clone) {
-  torch::NoGradGuard no_grad;
-  const auto compare = [](const auto& sources, const auto& clones) {
-    ASSERT_EQ(sources.keys(), clones.keys());
-    for (const auto& item : sources) {
-      const torch::Tensor &a = item.value(), &b = clones[item.key()];
-      EXPECT_TRUE(a.equal(b)) << item.key();
-      EXPECT_TRUE(a.numel() == 0 || !a.is_alias_of(b)) << item.key();
-      EXPECT_EQ(a.requires_grad(), b.requires_grad()) << item.key();
-      EXPECT_EQ(a.strides(), b.strides()) << item.key();
-      if (a.numel() == 0) continue;
-      const torch::Tensor before = a.clone();
-      b.add_(1);
-      EXPECT_TRUE(a.equal(before)) << item.key();
-      b.copy_(before);
-    }
-  };
-  compare(source.named_parameters(), clone.named_parameters());
-  compare(source.named_buffers(), clone.named_buffers());
-  const auto modules = source.named_modules("", false), copies = clone.named_modules("", false);
-  ASSERT_EQ(modules.keys(), copies.keys());
-  for (const auto& item : modules) {
-    EXPECT_NE(item.value(), copies[item.key()]);
-    EXPECT_EQ(item.value()->is_training(), copies[item.key()]->is_training());
-    EXPECT_EQ(typeid(*item.value()), typeid(*copies[item.key()]));
-  }
-}
 
 TEST(CloneTest, CreatesDistinctParametersAndBuffers) {
   Net net;
@@ -294,6 +270,18 @@ TEST(CloneTest, AnEmptyHolderIsAnError) {
   EXPECT_THROW(ramet::clone(torch::nn::Linear(nullptr)), ramet::PlanError);
   EXPECT_THROW(ramet::clone(std::shared_ptr<NetImpl>()), ramet::PlanError);
   EXPECT_THROW(ramet::clone(std::vector<torch::nn::Linear>()), ramet::PlanError);
+}
+
+TEST(CloneTest, OneSourceIsClonedFromManyThreads) {
+  Tied net;
+  std::vector<Tied> clones(8, nullptr);
+  std::vector<std::thread> threads;
+  for (Tied& clone : clones) threads.emplace_back([&] { clone = ramet::clone(net); });
+  for (std::thread& thread : threads) thread.join();
+  for (const Tied& clone : clones) {
+    expect_twins(*net, *clone);
+    EXPECT_TRUE(clone->embed->weight.is_same(clone->head->weight));
+  }
 }
 
 TEST(CloneTest, DeepNestingNeedsNoStack) {

@@ -81,6 +81,57 @@ TEST(ShareTest, ModulesAndTensorsAreSelectorsAsObjects) {
   EXPECT_EQ(shared(model, clone), (Names{"embed.weight", "head.bias"}));
 }
 
+TEST(ShareTest, TheNarrowerRuleWins) {
+  EXPECT_EQ(shared_under(CloneOptions().share(ramet::parameters).copy(ramet::type<torch::nn::LayerNormImpl>())),
+            (Names{"embed.weight", "bn.weight", "bn.bias", "head.weight", "head.bias"}));
+  EXPECT_EQ(shared_under(CloneOptions().share("head").copy("head.bias")), Names{"head.weight"});
+  EXPECT_EQ(shared_under(CloneOptions().copy(true).share("norm").copy("norm.weight")), Names{"norm.bias"});
+  EXPECT_EQ(shared_under(CloneOptions().share({"bn.*", "embed"}).copy("bn.running_mean").copy({"bn.running_var"})),
+            (Names{"embed.weight", "bn.weight", "bn.bias", "bn.num_batches_tracked"}));
+}
+
+struct WideImpl : torch::nn::LinearImpl {
+  using torch::nn::LinearImpl::LinearImpl;
+  RAMET_MODULE(WideImpl, weight, bias)
+};
+
+TEST(ShareTest, ATypeNamesItsSubclassesToo) {
+  torch::nn::ModuleList net(torch::nn::Linear(1, 1));
+  net->push_back(std::make_shared<WideImpl>(2, 2));
+  const auto weight_of = [](const torch::nn::ModuleList& list) {
+    return std::dynamic_pointer_cast<torch::nn::LinearImpl>(list->children()[1])->weight;
+  };
+  const auto by_base = ramet::clone(net, CloneOptions().share(ramet::type<torch::nn::LinearImpl>()));
+  EXPECT_TRUE(weight_of(by_base).is_same(weight_of(net)));
+  const auto by_own = ramet::clone(net, CloneOptions().share(ramet::type<WideImpl>()));
+  EXPECT_TRUE(weight_of(by_own).is_same(weight_of(net)));
+  EXPECT_FALSE(by_own->named_parameters()["0.weight"].is_alias_of(net->named_parameters()["0.weight"]));
+}
+
+TEST(ShareTest, ClonesShareWithTheSourceAndSoWithEachOther) {
+  Model model;
+  auto clones = ramet::clones(model, 3, CloneOptions().share("embed"));
+  for (Model& clone : clones) EXPECT_EQ(shared(model, clone), Names{"embed.weight"});
+  EXPECT_EQ(shared(clones[0], clones[2]), Names{"embed.weight"});
+  EXPECT_TRUE(ramet::clones(model, 0).empty());
+}
+
+TEST(ShareTest, InASessionPathsStartWithTheMember) {
+  Model first, second;
+  second->head->weight = second->register_parameter("tied", first->head->weight);
+  auto [a, b] = ramet::clone(std::pair(first, second), CloneOptions().share({"0.embed", "1.tied"}));
+  EXPECT_EQ(a->embed->weight.data_ptr(), first->embed->weight.data_ptr());
+  EXPECT_FALSE(b->embed->weight.is_alias_of(second->embed->weight));
+  EXPECT_TRUE(a->head->weight.is_same(first->head->weight));  // tied to what '1.tied' names
+  const std::map<std::string, Model> named{{"actor", first}, {"critic", second}};
+  auto clone = ramet::clone(named, CloneOptions().share("actor.bn").keep("critic.norm"));
+  EXPECT_EQ(shared(clone.at("actor"), first).size(), 5u);
+  EXPECT_EQ(clone.at("critic")->norm.ptr(), second->norm.ptr());
+  const auto ties = ramet::catalog(named);
+  ASSERT_EQ(ties.size(), 1u);
+  EXPECT_EQ(ties[0].names, (Names{"actor.head.weight", "critic.tied"}));
+}
+
 TEST(ShareTest, OneBackwardFillsBothsGradients) {
   Model model;
   Model tower = ramet::clone(model, CloneOptions().share(true));
@@ -134,6 +185,58 @@ TEST(KeepTest, ATensorIsSharedAndTiesFollow) {
   Model model;
   Model clone = ramet::clone(model, CloneOptions().keep("head.weight"));
   EXPECT_EQ(shared(model, clone), Names{"head.weight"});
+}
+
+TEST(KeepTest, AModuleByPathByObjectAndByGlob) {
+  Model model;
+  for (const ramet::Selector& selector :
+       {ramet::Selector("head"), ramet::Selector(model->head), ramet::Selector(*model->head),
+        ramet::Selector(model->head.ptr()), ramet::Selector("hea?")}) {
+    Model clone = ramet::clone(model, CloneOptions().keep(selector));
+    EXPECT_EQ(clone->head.ptr(), model->head.ptr());
+    EXPECT_EQ(clone->named_children()["head"], model->head.ptr());
+    EXPECT_EQ(shared(model, clone), (Names{"head.weight", "head.bias"}));
+  }
+}
+
+TEST(KeepTest, AMemberOfASessionAndTheSourceItself) {
+  Model a, b;
+  const auto both = ramet::clone(std::tuple(a, b), CloneOptions().keep("1"));
+  EXPECT_NE(std::get<0>(both).ptr(), a.ptr());
+  EXPECT_EQ(std::get<1>(both).ptr(), b.ptr());
+  EXPECT_EQ(ramet::clone(a, CloneOptions().keep(a)).ptr(), a.ptr());
+  const ModelImpl unowned;
+  EXPECT_THROW(ramet::clone(unowned, CloneOptions().keep(unowned)), ramet::PlanError);
+}
+
+TEST(KeepTest, ANameWithAGlobsCharactersIsFoundAsItIs) {
+  torch::nn::Sequential net;
+  torch::nn::Linear starred(1, 1), other(1, 1);
+  net->push_back("a*", starred);
+  net->push_back("ab", other);
+  const auto clone = ramet::clone(net, CloneOptions().keep("a*"));
+  EXPECT_EQ(clone->children()[0], starred.ptr());
+  EXPECT_NE(clone->children()[1], other.ptr());
+}
+
+struct PeersImpl : torch::nn::Module {
+  PeersImpl() { own = register_module("own", torch::nn::Linear(1, 1)); }
+  torch::nn::Linear own{nullptr};
+  std::vector<torch::nn::Linear> peers{torch::nn::Linear(2, 2)};
+  RAMET_MODULE(PeersImpl, own, peers)
+};
+
+TEST(KeepTest, WhatOnlyAKeptContainerHoldsIsNotCloned) {
+  const auto source = std::make_shared<PeersImpl>();
+  source->peers.push_back(source->own);
+  const auto options = CloneOptions().keep("peers");
+  const auto clone = ramet::clone(source, options);
+  EXPECT_EQ(clone->peers[0].ptr(), source->peers[0].ptr());
+  EXPECT_EQ(clone->peers[1].ptr(), source->own.ptr());  // the list is the source's, as it is
+  EXPECT_NE(clone->own.ptr(), source->own.ptr());
+  const auto plan = ramet::plan(source, options);
+  EXPECT_EQ(plan.find("peers.0.weight")->mode, "keep");
+  EXPECT_EQ(plan.nbytes(), 8);
 }
 
 TEST(KeepTest, WhatKeepCannotNameIsAnError) {
