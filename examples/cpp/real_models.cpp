@@ -1,11 +1,14 @@
 /// Clones real models in every way that Ramet has, checks each claim, and times it beside Module::clone(). Exits with 1
 /// if any check fails.
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <iomanip>
 #include <iostream>
 #include <set>
+#include <sstream>
 
+#include "plain_child.h"
 #include "resnet.h"
 #include "tied_model.h"
 
@@ -31,6 +34,17 @@ torch::OrderedDict<std::string, torch::Tensor> tensors(const Net& net) {
   auto all = net->named_parameters();
   all.update(net->named_buffers());
   return all;
+}
+
+/// The bytes of a model's tensors, a tied one once.
+template <class Net>
+std::size_t bytes(const Net& net) {
+  std::set<const void*> seen;
+  std::size_t result = 0;
+  for (const auto& item : tensors(net)) {
+    if (seen.insert(item.value().unsafeGetTensorImpl()).second) result += item.value().nbytes();
+  }
+  return result;
 }
 
 /// The names of the tensors that two models both hold.
@@ -94,84 +108,125 @@ std::string fixed(double value, const char* unit) {
   return out.str();
 }
 
-template <class Net, class Forward>
-void show_model(const std::string& name, Net net, const std::string& part, const Forward& forward) {
-  const auto plan = ramet::plan(net);
-  std::cout << '\n'
-            << name << ": " << net->modules().size() << " modules, " << tensors(net).size() << " tensors, "
-            << fixed(static_cast<double>(plan.nbytes()) / (1 << 20), " MiB") << '\n';
-  net->eval();
-  const auto ties = ramet::catalog(net);
-  if (ties.empty()) {
-    std::cout << "  ties: none";
-    if (const int64_t missing = missing_parameters(*net); missing > 0) {
-      std::cout << ". The usual catalog, which groups by identity alone, reports " << missing
-                << " slots as one\n        shared parameter: every missing bias is the same undefined tensor";
-    }
-    std::cout << '\n';
-  } else {
-    std::cout << ties;
+template <class Net>
+void show_ties(const std::string& name, const Net& net) {
+  const ramet::Catalog ties = ramet::catalog(net);
+  std::cout << (ties.empty() ? "  ties: none\n" : "  ties:\n");
+  if (const int64_t missing = missing_parameters(*net); missing > 1) {
+    std::cout << "        (the usual catalog, which groups by identity alone, lists " << missing
+              << " slots as one shared\n        parameter. All of them hold the same undefined tensor.)\n";
   }
-
-  Net clone = ramet::clone(net);
-  {
-    const torch::NoGradGuard no_grad;
-    const torch::Tensor expected = forward(net);
-    check(name, "nothing shared: the clone's forward is equal", expected.equal(forward(clone)));
-    check(name, "no tensor is the source's", shared(net, clone).empty());
-    for (torch::Tensor& parameter : clone->parameters()) parameter.add_(1);
-    check(name, "a write to the clone stays on its side", expected.equal(forward(net)));
-  }
-  const auto again = ramet::catalog(clone);
+  if (!ties.empty()) std::cout << ties;
+  const ramet::Catalog theirs = ramet::catalog(ramet::clone(net));
   check(name, "the clone has the ties of its source",
-        std::equal(ties.begin(), ties.end(), again.begin(), again.end(),
+        std::equal(ties.begin(), ties.end(), theirs.begin(), theirs.end(),
                    [](const ramet::Tie& a, const ramet::Tie& b) { return a.kind == b.kind && a.names == b.names; }));
+}
 
-  const auto all = ramet::CloneOptions().share(true);
-  Net tower = ramet::clone(net, all);
-  forward(tower).pow(2).sum().backward();
-  bool filled = true;
+/// Writes to every tensor of a model.
+template <class Net>
+void erase(const Net& net) {
+  for (auto& item : tensors(net)) item.value().zero_();
+}
+
+template <class Net, class Forward>
+void check_copy(const std::string& name, const Net& net, const Forward& forward) {
+  const torch::NoGradGuard no_grad;
+  const Net clone = ramet::clone(net), untouched = ramet::clone(net);
+  const torch::Tensor expected = forward(net);
+  check(name, "nothing shared: the clone's forward is equal", expected.equal(forward(clone)));
+  check(name, "no tensor is the source's", shared(net, clone).empty());
+  erase(clone);
+  check(name, "a write to the clone stays on its side",
+        expected.equal(forward(net)) && !expected.equal(forward(clone)));
+  erase(net);
+  check(name, "a write to the source stays on its side", expected.equal(forward(untouched)));
+  const auto values = tensors(untouched);
+  for (auto& item : tensors(net)) item.value().copy_(values[item.key()]);
+}
+
+template <class Net, class Forward>
+void check_share(const std::string& name, Net net, const Forward& forward) {
+  const Net tower = ramet::clone(net, ramet::CloneOptions().share(true));
   const auto theirs = tower->named_parameters();
-  for (const auto& item : net->named_parameters()) {
-    const torch::Tensor& other = theirs[item.key()];
-    filled = filled && item.value().grad().defined() && item.value().grad().is_same(other.grad());
+  for (const auto& [side, through] : {std::pair("clone", tower), std::pair("source", net)}) {
+    net->zero_grad();
+    forward(through).pow(2).sum().backward();
+    bool filled = true;
+    for (const auto& item : net->named_parameters()) {
+      const torch::Tensor& grad = item.value().grad();
+      filled = filled && grad.defined() && grad.is_same(theirs[item.key()].grad());
+    }
+    check(name, "everything shared: one backward through the " + std::string(side) + " fills both's gradients", filled);
   }
-  check(name, "everything shared: one backward through the clone fills both's gradients", filled);
+}
 
-  const auto one_part = ramet::CloneOptions().share(part);
+template <class Net>
+void check_part(const std::string& name, const Net& net, const std::string& part) {
   const Names wanted = beneath(net, part);
   check(name, "share(\"" + part + "\"): exactly its " + std::to_string(wanted.size()) + " tensors are shared",
-        !wanted.empty() && shared(net, ramet::clone(net, one_part)) == wanted);
+        !wanted.empty() && shared(net, ramet::clone(net, ramet::CloneOptions().share(part))) == wanted);
+}
 
-  const auto result = medians({[&] { net->clone(); }, [&] { ramet::clone(net); }, [&] { ramet::clone(net, all); },
-                               [&] { ramet::clone(net, one_part); }, [&] { ramet::catalog(net); }});
-  const std::string theirs_ms = fixed(result[0], " ms");
-  times.push_back({name, "copy", fixed(result[1], " ms"), theirs_ms, fixed(result[0] / result[1], "x")});
-  times.push_back(
-      {name, "share(true)", fixed(result[2], " ms"), theirs_ms + ", cannot share", fixed(result[0] / result[2], "x")});
-  times.push_back({name, "share(\"" + part + "\")", fixed(result[3], " ms"), theirs_ms + ", cannot share",
-                   fixed(result[0] / result[3], "x")});
+template <class Net>
+void time_all(const std::string& name, const Net& net, const std::string& part) {
+  const auto everything = ramet::CloneOptions().share(true), one_part = ramet::CloneOptions().share(part);
+  const auto result =
+      medians({[&] { net->clone(); }, [&] { ramet::clone(net); }, [&] { ramet::clone(net, everything); },
+               [&] { ramet::clone(net, one_part); }, [&] { ramet::catalog(net); }});
+  const std::string peer = fixed(result[0], " ms");
+  const std::vector<std::string> jobs{"copy", "share(true)", "share(\"" + part + "\")"};
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const bool can = i == 0;
+    times.push_back({name, jobs[i], fixed(result[i + 1], " ms"), can ? peer : peer + ", cannot share",
+                     can ? fixed(result[0] / result[i + 1], "x") : "-"});
+  }
   times.push_back({name, "catalog", fixed(result[4], " ms"), "has none", "-"});
 }
 
-void show_what_upstream_loses() {
-  std::cout << "\nWhat Module::clone() loses\n";
-  TiedModel net(11, 8);
+template <class Net, class Forward>
+void show_model(const std::string& name, Net net, const std::string& part, const Forward& forward) {
+  std::cout << '\n'
+            << name << ": " << net->modules().size() << " modules, " << tensors(net).size() << " tensors, "
+            << fixed(static_cast<double>(bytes(net)) / (1 << 20), " MiB") << '\n';
+  net->eval();
+  show_ties(name, net);
+  check_copy(name, net, forward);
+  check_share(name, net, forward);
+  check_part(name, net, part);
+  time_all(name, net, part);
+}
+
+void show_lost_ties() {
+  const TiedModel net(11, 8);
   net->norm->weight.requires_grad_(false);
+  const torch::Tensor before = at::detail::getDefaultCPUGenerator().get_state();
   const TiedModel ours = ramet::clone(net);
+  const torch::Tensor between = at::detail::getDefaultCPUGenerator().get_state();
   const auto upstream = std::dynamic_pointer_cast<TiedModelImpl>(net->clone());
+  const torch::Tensor after = at::detail::getDefaultCPUGenerator().get_state();
   check("tied", "a tied weight is tied in the clone", ours->head->weight.is_same(ours->embed->weight));
-  remark("the clone has two weights", upstream->head->weight.is_same(upstream->embed->weight));
+  remark("its clone has two weights", upstream->head->weight.is_same(upstream->embed->weight));
   check("tied", "a frozen parameter is frozen in the clone", !ours->norm->weight.requires_grad());
-  remark("it trains again", !upstream->norm->weight.requires_grad());
+  remark("its clone trains it", !upstream->norm->weight.requires_grad());
+  check("tied", "the random state does not advance", before.equal(between));
+  remark("it initialises everything first", between.equal(after));
+}
+
+void show_lost_children() {
   torch::nn::Sequential list{{{"first", torch::nn::Linear(2, 2)}}};
   list->eval();
-  const auto mine = ramet::clone(list);
-  const auto theirs = std::dynamic_pointer_cast<torch::nn::SequentialImpl>(list->clone());
+  const torch::nn::Sequential ours = ramet::clone(list);
+  const auto upstream = std::dynamic_pointer_cast<torch::nn::SequentialImpl>(list->clone());
   check("sequential", "child names and the training flag are kept",
-        !mine->is_training() && mine->named_children().contains("first"));
-  remark("it comes back in training mode, its child renamed",
-         !theirs->is_training() && theirs->named_children().contains("first"));
+        !ours->is_training() && ours->named_children().contains("first"));
+  remark("its clone is in training mode, its child renamed",
+         !upstream->is_training() && upstream->named_children().contains("first"));
+  const Scaled net(torch::full({2}, 3.0));
+  const Scaled mine = ramet::clone(net);
+  const auto theirs = std::dynamic_pointer_cast<ScaledImpl>(net->clone());
+  check("plain", "a child without reset() is cloned with its values", mine->scale->value.equal(net->scale->value));
+  remark("its clone's child starts anew", theirs->scale->value.equal(net->scale->value));
 }
 
 void show_layers() {
@@ -211,16 +266,15 @@ void print_times() {
 
 int main() {
   torch::manual_seed(0);
-  show_model("ResNet-50", ResNet50(), "layer1", [](ResNet50& net) {
-    return net->forward(torch::ones({1, 3, 64, 64}));
-  });
+  show_model("ResNet-50", ResNet50(), "layer1", [](ResNet50 net) { return net->forward(torch::ones({1, 3, 64, 64})); });
   show_model("Transformer", torch::nn::Transformer(torch::nn::TransformerOptions(512, 8, 6, 6)), "encoder",
-             [](torch::nn::Transformer& net) {
+             [](torch::nn::Transformer net) {
                return net->forward(torch::ones({9, 1, 512}), torch::ones({7, 1, 512}));
              });
-  show_model("Tied model", TiedModel(1000, 64), "embed",
-             [](TiedModel& net) { return net->forward(torch::arange(12)); });
-  show_what_upstream_loses();
+  show_model("Tied model", TiedModel(1000, 64), "embed", [](TiedModel net) { return net->forward(torch::arange(12)); });
+  std::cout << "\nWhat Module::clone() loses\n";
+  show_lost_ties();
+  show_lost_children();
   show_layers();
   print_times();
   for (const std::string& failure : failures) std::cout << "FAILED " << failure << '\n';

@@ -49,9 +49,10 @@ def resnet50() -> tuple[nn.Module, str]:
 
 
 def gpt2() -> tuple[nn.Module, str]:
+    """Returns GPT-2 at half its width and depth, its head tied to its embedding."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    return GPT2LMHeadModel(GPT2Config()), "transformer.h.0"
+    return GPT2LMHeadModel(GPT2Config(n_layer=6, n_head=6, n_embd=384)), "transformer.wte"
 
 
 def models() -> dict[str, tuple[Callable[[], tuple[nn.Module, str]], tuple[Tensor, ...]]]:
@@ -73,13 +74,13 @@ def output(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
     return result
 
 
-def usual_catalog(model: nn.Module) -> list[list[str]]:
+def usual_catalog(model: nn.Module) -> dict[int, list[str]]:
     """Groups the parameter slots of all modules by identity, as the usual catalogs do: a missing bias is a slot too."""
     groups: dict[int, list[str]] = defaultdict(list)
-    for prefix, module in model.named_modules():
+    for prefix, module in model.named_modules(remove_duplicate=False):
         for name, parameter in module._parameters.items():
-            groups[id(parameter)].append(f"{prefix}.{name}")
-    return [names for names in groups.values() if len(names) > 1]
+            groups[id(parameter)].append(f"{prefix}.{name}".lstrip("."))
+    return {identity: names for identity, names in groups.items() if len(names) > 1}
 
 
 def median_ms(*calls: Callable[[], Any], repeats: int = 5) -> list[float]:
@@ -96,51 +97,64 @@ def median_ms(*calls: Callable[[], Any], repeats: int = 5) -> list[float]:
 
 def show_ties(name: str, model: nn.Module) -> None:
     ties = ramet.catalog(model)
-    usual = max(usual_catalog(model), key=len, default=[])
-    if len(ties) == 0:
+    console.print("  ties: " + ("; ".join(f"{tie.kind}: {' = '.join(tie.names)}" for tie in ties) or "none"))
+    usual = usual_catalog(model)
+    if missing := usual.pop(id(None), None):
         console.print(
-            f"  ties: none. The usual catalog, which groups by identity alone, reports {len(usual)} slots as one"
+            f"        (the usual catalog, which groups by identity alone, lists {len(missing)} slots as one shared\n"
+            f"        parameter: {missing[0]} and so on. All of them hold the same None.)"
         )
-        console.print(
-            f"        shared parameter: what is missing is the same None in each ({usual[0]}, {usual[1]}, ...)."
-        )
-    else:
-        console.print("  ties: " + "; ".join(f"{tie.kind}: {' = '.join(tie.names)}" for tie in ties))
+    listed = [list(tie.names) for tie in ties]
+    check(name, "the catalog lists the parameters that have two names, and no others", listed == list(usual.values()))
     check(name, "the clone has the ties of its source", list(ramet.catalog(ramet.clone(model))) == list(ties))
 
 
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Returns the parameters and buffers of a model, a tied one under each of its names."""
+    return dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+
+
+@torch.no_grad()
+def erase(model: nn.Module) -> None:
+    """Writes to every tensor of a model."""
+    for tensor in tensors(model).values():
+        tensor.zero_()
+
+
+@torch.no_grad()
 def check_copy(name: str, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    clone = ramet.clone(model)
-    with torch.no_grad():
-        expected = output(model, inputs)
-        check(name, "nothing shared: the clone's forward is equal", torch.equal(expected, output(clone, inputs)))
-        pairs = list(zip(model.parameters(), clone.parameters(), strict=True))
-        check(name, "no parameter is the source's", all(a.data_ptr() != b.data_ptr() for a, b in pairs))
-        for _, parameter in pairs:
-            parameter.add_(1)
-        check(name, "a write to the clone stays on its side", torch.equal(expected, output(model, inputs)))
+    clone, untouched = ramet.clone(model), ramet.clone(model)
+    expected = output(model, inputs)
+    check(name, "nothing shared: the clone's forward is equal", torch.equal(expected, output(clone, inputs)))
+    mine, theirs = ({t.data_ptr() for t in tensors(each).values()} for each in (model, clone))
+    check(name, "no tensor of the clone lies where one of the source's does", not mine & theirs)
+    erase(clone)
+    stays = torch.equal(expected, output(model, inputs)) and not torch.equal(expected, output(clone, inputs))
+    check(name, "a write to the clone stays on its side", stays)
+    erase(model)
+    check(name, "a write to the source stays on its side", torch.equal(expected, output(untouched, inputs)))
+    model.load_state_dict(untouched.state_dict())
 
 
 def check_share(name: str, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     tower = ramet.clone(model, share=True)
-    output(tower, inputs).pow(2).sum().backward()
-    pairs = list(zip(model.parameters(), tower.parameters(), strict=True))
-    filled = all(a.grad is not None and a.grad is b.grad for a, b in pairs)
-    check(name, "everything shared: one backward through the clone fills both's gradients", filled)
-    check(
-        name,
-        "modules are the clone's own",
-        all(a is not b for a, b in zip(model.modules(), tower.modules(), strict=True)),
-    )
+    pairs = list(zip(model.modules(), tower.modules(), strict=True))
+    check(name, "everything shared: the modules are the clone's own all the same", all(a is not b for a, b in pairs))
+    for side, through in ("clone", tower), ("source", model):
+        model.zero_grad()
+        output(through, inputs).pow(2).sum().backward()
+        grads = [(a.grad, b.grad) for a, b in zip(model.parameters(), tower.parameters(), strict=True)]
+        filled = all(a is not None and a is b for a, b in grads)
+        check(name, f"everything shared: one backward through the {side} fills both's gradients", filled)
     model.zero_grad()
 
 
 def check_part(name: str, model: nn.Module, part: str) -> None:
-    clone = ramet.clone(model, share=part)
-    mine = dict(model.named_parameters()) | dict(model.named_buffers())
-    theirs = dict(clone.named_parameters()) | dict(clone.named_buffers())
-    found = {n for n in mine if mine[n] is theirs[n]}
-    wanted = {n for n in mine if n.startswith(part + ".")}
+    mine, theirs = tensors(model), tensors(ramet.clone(model, share=part))
+    # Tied tensors move together: the names of the part's tensors outside of it are shared with it.
+    inside = {id(tensor) for tensor in tensors(model.get_submodule(part)).values()}
+    wanted = {path for path in mine if id(mine[path]) in inside}
+    found = {path for path in mine if mine[path] is theirs[path]}
     check(name, f"share={part!r}: exactly its {len(wanted)} tensors are shared", found == wanted and len(found) > 0)
 
 
@@ -149,29 +163,33 @@ def check_layers() -> None:
     layers = ramet.clones(layer, 6)
     x = torch.rand(1, 5, 512)
     with torch.no_grad():
-        check(
-            "layers",
-            "six clones of an encoder layer: each gives the same result",
-            all(torch.equal(layer(x), it(x)) for it in layers),
-        )
-    pointers = {p.data_ptr() for it in [layer, *layers] for p in it.parameters()}
+        equal = all(torch.equal(layer(x), each(x)) for each in layers)
+    check("layers", "six clones of an encoder layer: each gives the same result", equal)
+    pointers = {p.data_ptr() for each in [layer, *layers] for p in each.parameters()}
     check("layers", "and all seven are distinct", len(pointers) == 7 * len(list(layer.parameters())))
     ours, theirs = median_ms(lambda: ramet.clones(layer, 6), lambda: [copy.deepcopy(layer) for _ in range(6)])
     console.print(f"  time: {ours:.2f} ms; copy.deepcopy six times: {theirs:.2f} ms ({theirs / ours:.1f}x)")
 
 
+def deepcopy_sharing(model: nn.Module, part: nn.Module) -> nn.Module:
+    """Shares by ``copy.deepcopy``: it has no such option, but leaves alone what its memo already holds."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors(part).values()})
+
+
 def time_all(name: str, model: nn.Module, part: str, table: Table) -> None:
-    calls = {
-        "copy": lambda: ramet.clone(model),
-        "share=True": lambda: ramet.clone(model, share=True),
-        f"share={part!r}": lambda: ramet.clone(model, share=part),
-        "catalog": lambda: ramet.catalog(model),
+    jobs = {
+        "copy": (lambda: ramet.clone(model), lambda: copy.deepcopy(model)),
+        "share=True": (lambda: ramet.clone(model, share=True), lambda: deepcopy_sharing(model, model)),
+        f"share={part!r}": (
+            lambda: ramet.clone(model, share=part),
+            lambda: deepcopy_sharing(model, model.get_submodule(part)),
+        ),
     }
-    deepcopy, *times = median_ms(lambda: copy.deepcopy(model), *calls.values())
-    for call, taken in zip(calls, times, strict=True):
-        theirs = f"{deepcopy:.1f} ms" if call == "copy" else f"{deepcopy:.1f} ms, cannot share"
-        peer = ("has none", "-") if call == "catalog" else (theirs, f"{deepcopy / taken:.1f}x")
-        table.add_row(name, call, f"{taken:.2f} ms", *peer)
+    for job, calls in jobs.items():
+        ours, theirs = median_ms(*calls)
+        how = "" if job == "copy" else ", memo seeded by hand"
+        table.add_row(name, job, f"{ours:.2f} ms", f"{theirs:.1f} ms{how}", f"{theirs / ours:.1f}x")
+    table.add_row(name, "catalog", f"{median_ms(lambda: ramet.catalog(model))[0]:.2f} ms", "has none", "-")
 
 
 def main() -> int:
