@@ -39,6 +39,7 @@ class RecursionGuard {
 
 py::object Rebuilder::run() {
   for (core::NodeId node = 0; node < walk_.items.size(); ++node) {
+    fetch_ahead(node);
     if (is_shell(node)) fill(node);
   }
   make_pending();
@@ -47,6 +48,19 @@ py::object Rebuilder::run() {
     set_dict(made_[node], patched(walk_.items[node].extra.ptr(), cursor(node)));
   }
   return value_of(0);
+}
+
+// What filling the next modules will touch; see the walk's.
+void Rebuilder::fetch_ahead(NodeId node) const {
+  if (node + 4 < walk_.items.size()) __builtin_prefetch(walk_.items[node + 4].extra.ptr());
+  if (node + 1 >= walk_.items.size() || !is_shell(node + 1)) return;
+  fetch_values(walk_.items[node + 1].extra.ptr());
+  for (const core::Slot& slot : walk_.graph.slots_of(node + 1)) {
+    if (slot.target == none) continue;
+    __builtin_prefetch(walk_.items[slot.target].object.ptr());
+    const core::TensorId tensor = walk_.graph.nodes[slot.target].tensor;
+    if (tensor != none) __builtin_prefetch(tensors_[tensor].unsafeGetTensorImpl());
+  }
 }
 
 void Rebuilder::postpone(const py::object& dict, PyObject* key, NodeId target) {
@@ -221,7 +235,7 @@ py::object Rebuilder::build_tensor(NodeId node) {
   if (!tensor.defined()) return deepcopy(item.object);
   if (tensor.is_same(walk_.graph.tensors[id].value)) return item.object;
   const py::object result = steal(THPVariable_Wrap(tensor, Py_TYPE(item.object.ptr())));
-  if (item.extra && PyDict_GET_SIZE(item.extra.ptr()) != 0) attributed_.push_back(node);
+  if (item.extra) attributed_.push_back(node);
   return result;
 }
 

@@ -57,6 +57,7 @@ class Rebuilder {
     return {it.first, it.first + it.count};
   }
 
+  void fetch_ahead(core::NodeId node) const;
   void fill(core::NodeId node);
   void postpone(const py::object& dict, PyObject* key, core::NodeId target);
   void make_pending();

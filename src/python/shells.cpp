@@ -7,7 +7,9 @@ namespace ramet::python {
 py::object blank(const py::object& source) {
   PyTypeObject* type = Py_TYPE(source.ptr());
   static PyObject* const no_arguments = PyTuple_New(0);
-  PyObject* made = type->tp_new(type, no_arguments, nullptr);
+  // object's own __new__ would also make room for attributes, which a __dict__ then replaces.
+  const bool plain = type->tp_new == PyBaseObject_Type.tp_new;
+  PyObject* made = plain ? type->tp_alloc(type, 0) : type->tp_new(type, no_arguments, nullptr);
   if (made == nullptr) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(made);
 }

@@ -38,6 +38,12 @@ struct WalkOptions {
   bool every_state = false;  ///< A node for every mutable plain object, also where a flat copy would do: for globs.
 };
 
+/// Asks the processor for what a dict holds, ahead of its use.
+inline void fetch_values(PyObject* dict) {
+  PyObject *key = nullptr, *value = nullptr;
+  for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) __builtin_prefetch(value);
+}
+
 /// Walks `source`: a torch.nn.Module, or tuples, lists and dicts of these (a session). Throws PlanError for anything
 /// else.
 Walk walk(py::handle source, const WalkOptions& options);

@@ -20,6 +20,7 @@ class Walker {
  private:
   core::NodeId visit(PyObject* object);
   core::NodeId add(PyObject* object);
+  void fetch_ahead(core::NodeId node) const;
   void expand(core::NodeId node);
   void expand_session(core::NodeId node);
   void expand_module(core::NodeId node, bool registered_only);
