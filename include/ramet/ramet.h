@@ -4,3 +4,4 @@
 #include <ramet/clone.h>
 #include <ramet/errors.h>
 #include <ramet/fields.h>
+#include <ramet/memory.h>

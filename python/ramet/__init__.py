@@ -2,6 +2,7 @@
 
 import torch as _torch  # noqa: F401  (loads the libraries that the engine links)
 
+from ramet import memory
 from ramet._C import PlanError, UncloneableError
 from ramet._catalog import Catalog, Tie, catalog
 from ramet._clone import clone, clones
@@ -17,5 +18,6 @@ __all__ = [
     "catalog",
     "clone",
     "clones",
+    "memory",
     "plan",
 ]

@@ -1,18 +1,18 @@
-/// Memory for the blocks of a plan. Small blocks are packed into chunks, since an allocation takes longer than the
-/// copy; large ones have an allocation of their own, so that a survivor never pins much more than itself.
+/// Memory for the blocks of a plan, and the bytes in it. Small blocks are packed into chunks, since an allocation takes
+/// longer than the copy; a large one has a chunk of its own, so that a survivor never pins much more than itself. All
+/// bytes are copied at the end, by all threads.
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/CPUAllocator.h>
 #include <ramet/arena.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
+#include "core/pool.h"
+#include "core/streaming.h"
 
 namespace ramet::core {
 namespace {
@@ -22,127 +22,184 @@ constexpr std::size_t alignment = 64, small_block = std::size_t{1} << 20, larges
 
 std::size_t round_up(std::size_t n) { return (n + alignment - 1) / alignment * alignment; }
 
-/// The head of a piece of memory that several slices lie in; it goes with the last of them.
+/// The head of a piece of memory that slices lie in; it goes with the last of them.
 struct alignas(alignment) Chunk {
   std::atomic<uint32_t> users{1};
+  bool warm = false;  ///< Its pages are in place.
+  std::size_t bytes = 0;
+
+  static Chunk* make(std::size_t room) {
+    const Piece piece = acquire(sizeof(Chunk) + room);
+    auto* chunk = new (piece.memory) Chunk;
+    chunk->warm = piece.warm;
+    chunk->bytes = piece.bytes;
+    return chunk;
+  }
 
   static void release(Chunk* chunk) {
-    if (chunk->users.fetch_sub(1, std::memory_order_acq_rel) == 1)
-      ::operator delete (chunk, std::align_val_t{alignment});
+    if (chunk->users.fetch_sub(1, std::memory_order_acq_rel) == 1) core::release(chunk, chunk->bytes);
   }
+
+  /// A slice's data comes after a line that refers to its chunk. A context that equals the data marks memory that is
+  /// nothing but that: torch may share it lazily.
+  c10::DataPtr cut(char* at) {
+    auto** data = reinterpret_cast<Chunk**>(at + alignment);
+    data[-1] = this;
+    users.fetch_add(1, std::memory_order_relaxed);
+    return {data, data, [](void* data) { release(static_cast<Chunk**>(data)[-1]); }, at::kCPU};
+  }
+
+  char* begin() { return reinterpret_cast<char*>(this + 1); }
 };
 
-/// Cuts slices from chunks. A slice's data comes after a line that refers to its chunk.
+struct ReleaseChunk {
+  void operator()(Chunk* chunk) const { Chunk::release(chunk); }
+};
+using ChunkPtr = std::unique_ptr<Chunk, ReleaseChunk>;
+
+struct Slice {
+  c10::DataPtr memory;
+  bool warm;
+};
+
+/// Cuts slices from chunks.
 class Packer {
  public:
-  /// `expected`: the room that all slices to come will take.
+  /// `expected`: the room that all small slices to come will take.
   explicit Packer(std::size_t expected) : expected_(expected) {}
-  ~Packer() {
-    if (chunk_ != nullptr) Chunk::release(chunk_);
-  }
-  Packer(const Packer&) = delete;
-  Packer& operator=(const Packer&) = delete;
 
   static std::size_t room(std::size_t bytes) { return alignment + round_up(bytes); }
+  static bool packs(std::size_t bytes) { return bytes < small_block; }
 
-  c10::DataPtr slice(std::size_t bytes) {
+  Slice slice(std::size_t bytes) {
     const std::size_t room = Packer::room(bytes);
-    if (room > left_) start_chunk();
-    auto** data = reinterpret_cast<Chunk**>(next_ + alignment);
-    data[-1] = chunk_;
-    chunk_->users.fetch_add(1, std::memory_order_relaxed);
+    if (!packs(bytes)) {
+      const ChunkPtr own(Chunk::make(room));
+      return {own->cut(own->begin()), own->warm};
+    }
+    if (room > left_) {
+      left_ = std::min(expected_, largest_chunk);
+      chunk_.reset(Chunk::make(left_));
+      next_ = chunk_->begin();
+    }
+    char* const at = next_;
     next_ += room;
     left_ -= room;
     expected_ -= room;
-    // A context that equals the data marks memory that is nothing but that: torch may share it lazily.
-    return {data, data, [](void* data) { Chunk::release(static_cast<Chunk**>(data)[-1]); }, at::kCPU};
+    return {chunk_->cut(at), chunk_->warm};
   }
 
  private:
-  void start_chunk() {
-    const std::size_t room = std::min(expected_, largest_chunk);
-    void* memory = ::operator new (sizeof(Chunk) + room, std::align_val_t{alignment});
-    if (chunk_ != nullptr) Chunk::release(chunk_);
-    chunk_ = new (memory) Chunk;
-    next_ = static_cast<char*>(memory) + sizeof(Chunk);
-    left_ = room;
-  }
-
   std::size_t expected_;
   std::size_t left_ = 0;
   char* next_ = nullptr;
-  Chunk* chunk_ = nullptr;
+  ChunkPtr chunk_;
 };
 
-bool is_packed(const Block& block) {
-  return block.device.is_cpu() && static_cast<std::size_t>(block.bytes) < small_block;
-}
+/// All copies of one call, cut at the huge pages of their targets so that no two threads fault on the same one.
+class Copies {
+ public:
+  void add(char* to, const char* from, std::size_t bytes, bool warm) {
+    while (bytes > 0) {
+      const std::size_t left_in_page = huge_page - reinterpret_cast<std::uintptr_t>(to) % huge_page;
+      const std::size_t part = bytes < 2 * huge_page ? bytes : left_in_page;
+      copies_.push_back({to, from, part, warm});
+      cost_ += part + overhead;
+      if (cost_ >= unit) end_unit();
+      to += part, from += part, bytes -= part;
+    }
+  }
 
-/// Asks the processor for what filling the next small blocks will read.
+  /// Threads take the next unit as each gets done with one: where other work shares the processors, an even division
+  /// would wait for the slowest.
+  void run() {
+    if (cost_ > 0) end_unit();
+    std::atomic<std::size_t> next{0};
+    const auto work = [&](int64_t, int64_t) {
+      for (std::size_t i = next++; i < units_.size(); i = next++) {
+        for (std::size_t k = i == 0 ? 0 : units_[i - 1]; k < units_[i]; ++k) copy(copies_[k]);
+      }
+    };
+    const auto threads = std::min<std::size_t>(at::get_num_threads(), units_.size());
+    at::parallel_for(0, static_cast<int64_t>(threads), 1, work);
+  }
+
+ private:
+  struct Copy {
+    char* to;
+    const char* from;
+    std::size_t bytes;
+    bool warm;
+  };
+
+  static constexpr std::size_t unit = huge_page, overhead = 256, least_to_stream = 4096;
+
+  void end_unit() {
+    units_.push_back(copies_.size());
+    cost_ = 0;
+  }
+
+  static void copy(const Copy& it) {
+    if (it.warm && it.bytes >= least_to_stream) {
+      copy_streaming(it.to, it.from, it.bytes);
+    } else {
+      std::memcpy(it.to, it.from, it.bytes);
+    }
+  }
+
+  std::vector<Copy> copies_;
+  std::vector<std::size_t> units_;  // where each ends in copies_
+  std::size_t cost_ = 0;
+};
+
+/// Asks the processor for what filling the next blocks will read.
 void fetch_ahead(const Plan& plan, std::size_t block) {
-  if (block + 8 < plan.blocks.size()) __builtin_prefetch(plan.blocks[block + 8].source);
-  if (block + 4 < plan.blocks.size() && is_packed(plan.blocks[block + 4]))
-    __builtin_prefetch(plan.blocks[block + 4].source->data());
+  if (block + 4 < plan.blocks.size()) __builtin_prefetch(plan.blocks[block + 4].source);
 }
 
-c10::Storage fill_small(const Plan& plan, const Block& block, Packer& packer) {
-  c10::DataPtr memory = packer.slice(block.bytes);
+c10::Storage fill_cpu(const Plan& plan, const Block& block, Packer& packer, Copies& copies) {
+  Slice slice = packer.slice(block.bytes);
   const auto* source = static_cast<const char*>(block.source->data());
   for (uint32_t i = block.first; i < block.first + block.count; ++i) {
     const Range& range = plan.ranges[i];
-    if (range.end == range.begin) continue;
-    std::memcpy(static_cast<char*>(memory.get()) + range.at, source + range.begin, range.end - range.begin);
+    copies.add(static_cast<char*>(slice.memory.get()) + range.at, source + range.begin, range.end - range.begin,
+               slice.warm);
   }
   return c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), block.bytes,
-                                                            std::move(memory), c10::GetCPUAllocator(),
+                                                            std::move(slice.memory), c10::GetCPUAllocator(),
                                                             /*resizable=*/true));
 }
 
-/// Memory for a large block. On Linux in huge pages: most of the time of a fresh copy goes into page faults.
-c10::Storage allocate_large(const Block& block) {
-  const auto bytes = static_cast<std::size_t>(block.bytes);
-#ifdef __linux__
-  if (block.device.is_cpu() && bytes >= huge_page) {
-    void* data = nullptr;
-    TORCH_CHECK_WITH(OutOfMemoryError, posix_memalign(&data, huge_page, bytes) == 0, "clone: cannot allocate ", bytes,
-                     " bytes");
-    madvise(data, bytes, MADV_HUGEPAGE);
-    return c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), block.bytes,
-                                                              c10::DataPtr(data, data, &std::free, at::kCPU),
-                                                              c10::GetCPUAllocator(), /*resizable=*/true));
-  }
-#endif
-  return at::empty({block.bytes}, at::TensorOptions().dtype(at::kByte).device(block.device)).storage();
-}
-
-// By torch's own copy, which uses all threads.
-c10::Storage fill_large(const Plan& plan, const Block& block) {
+c10::Storage fill_device(const Plan& plan, const Block& block) {
   const auto options = at::TensorOptions().dtype(at::kByte).device(block.device);
-  at::Tensor source = at::empty({0}, options), target = at::empty({0}, options);
+  at::Tensor source = at::empty({0}, options), target = at::empty({block.bytes}, options);
   source.set_(c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(block.source)));
-  c10::Storage result = allocate_large(block);
-  target.set_(result);
   for (uint32_t i = block.first; i < block.first + block.count; ++i) {
     const Range& range = plan.ranges[i];
     target.slice(0, range.at, range.at + range.end - range.begin).copy_(source.slice(0, range.begin, range.end));
   }
-  return result;
+  return target.storage();
 }
 
 }  // namespace
 
 std::vector<c10::Storage> fill(const Plan& plan, std::size_t n) {
   std::size_t expected = 0;
-  for (const Block& block : plan.blocks) expected += is_packed(block) ? Packer::room(block.bytes) : 0;
+  for (const Block& block : plan.blocks) {
+    if (block.device.is_cpu() && Packer::packs(block.bytes)) expected += Packer::room(block.bytes);
+  }
   std::vector<c10::Storage> result;
   result.reserve(n * plan.blocks.size());
+  Copies copies;
   for (std::size_t i = 0; i < n; ++i) {
     Packer packer(expected);
-    for (const Block& block : plan.blocks) {
-      fetch_ahead(plan, &block - plan.blocks.data());
-      result.push_back(is_packed(block) ? fill_small(plan, block, packer) : fill_large(plan, block));
+    for (std::size_t b = 0; b < plan.blocks.size(); ++b) {
+      fetch_ahead(plan, b);
+      const Block& block = plan.blocks[b];
+      result.push_back(block.device.is_cpu() ? fill_cpu(plan, block, packer, copies) : fill_device(plan, block));
     }
   }
+  copies.run();
   return result;
 }
 

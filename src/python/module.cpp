@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 #include <ramet/errors.h>
 #include <ramet/materialize.h>
+#include <ramet/memory.h>
 #include <ramet/report.h>
 
 #include <sstream>
@@ -138,6 +139,12 @@ PYBIND11_MODULE(_C, module) {
         return Plan(planned.walk.graph, planned.rules, planned.plan);
       },
       py::arg("source"), py::arg("rules"));
+  module.def("memory_stats", [] {
+    const memory::Stats it = memory::stats();
+    return py::make_tuple(it.in_use, it.cached, it.limit, it.mapped, it.reused);
+  });
+  module.def("set_memory_limit", &memory::set_limit, py::arg("nbytes"));
+  module.def("empty_memory_cache", &memory::empty_cache);
 }
 
 }  // namespace ramet::python

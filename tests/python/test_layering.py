@@ -21,6 +21,7 @@ STAGES = [
     {"catalog", "overlap", "runs"},
     {"rules"},
     {"plan", "blocks", "claims"},
+    {"memory", "pool", "streaming"},
     {"arena"},
     {"materialize"},
     {"report"},

@@ -1,0 +1,216 @@
+/// A cache of freed mappings: best fit, oldest out first when the limit is reached. On Linux a freed mapping is marked
+/// so that the kernel may take its pages without writing them anywhere; elsewhere pieces are plain allocations.
+#include "core/pool.h"
+
+#include <c10/util/Exception.h>
+#include <ramet/memory.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <list>
+#include <map>
+#include <mutex>
+#include <new>
+
+#ifdef __linux__
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
+namespace ramet::core {
+namespace {
+
+constexpr std::size_t page = 4096, huge_page = std::size_t{2} << 20, alignment = 64;
+
+std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
+
+/// Smaller pieces come from the heap: the page faults saved would not pay for the system calls.
+constexpr std::size_t smallest_mapping = std::size_t{256} << 10;
+
+#ifdef __linux__
+
+void* map(std::size_t bytes) {
+  const std::size_t align = bytes >= huge_page ? huge_page : page;
+  void* raw = mmap(nullptr, bytes + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (raw == MAP_FAILED) return nullptr;
+  // Only the part that starts at a huge page is kept; what ends within one gets small pages there, and no more.
+  auto* const from = static_cast<char*>(raw);
+  auto* const begin = reinterpret_cast<char*>(round_up(reinterpret_cast<std::uintptr_t>(from), align));
+  if (begin != from) munmap(from, begin - from);
+  if (begin != from + align) munmap(begin + bytes, from + align - begin);
+  if (bytes >= huge_page) madvise(begin, bytes, MADV_HUGEPAGE);
+  return begin;
+}
+
+void unmap(void* memory, std::size_t bytes) { munmap(memory, bytes); }
+
+void may_be_taken(void* memory, std::size_t bytes) { madvise(memory, bytes, MADV_FREE); }
+
+std::size_t machine_memory() {
+  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+}
+
+#else
+
+void* map(std::size_t bytes) { return ::operator new (bytes, std::align_val_t{alignment}, std::nothrow); }
+void unmap(void* memory, std::size_t) { ::operator delete (memory, std::align_val_t{alignment}); }
+void may_be_taken(void*, std::size_t) {}
+std::size_t machine_memory() { return std::size_t{8} << 30; }
+
+#endif
+
+std::size_t first_limit() {
+  if (const char* text = std::getenv("RAMET_MEMORY_LIMIT")) {
+    std::size_t limit = 0;
+    const auto [end, error] = std::from_chars(text, text + std::strlen(text), limit);
+    if (error == std::errc() && *end == '\0' && end != text) return limit;
+    TORCH_WARN("RAMET_MEMORY_LIMIT is a number of bytes, not '", text, "'; the default limit applies");
+  }
+  return std::min(std::size_t{1} << 30, machine_memory() / 8);
+}
+
+class Pool {
+ public:
+  Pool() : limit_(first_limit()) {}
+
+  Piece acquire(std::size_t bytes) {
+    {
+      const std::scoped_lock lock(mutex);
+      // A larger one would hold memory that nothing uses.
+      const std::size_t slack = bytes / 8 + (bytes >= huge_page ? huge_page : 0);
+      const auto found = by_size_.lower_bound(bytes);
+      if (found != by_size_.end() && found->first <= bytes + slack) {
+        const Freed freed = *found->second;
+        drop(found->second);
+        in_use_ += freed.bytes;
+        ++reused_;
+        return {freed.memory, freed.bytes, true};
+      }
+    }
+    void* memory = map(bytes);
+    if (memory == nullptr) {
+      empty_cache();
+      memory = map(bytes);
+    }
+    TORCH_CHECK_WITH(OutOfMemoryError, memory != nullptr, "clone: cannot allocate ", bytes, " bytes");
+    const std::scoped_lock lock(mutex);
+    in_use_ += bytes;
+    ++mapped_;
+    return {memory, bytes, false};
+  }
+
+  void release(void* memory, std::size_t bytes) {
+    const std::scoped_lock lock(mutex);
+    in_use_ -= bytes;
+    if (bytes > limit_) return unmap(memory, bytes);
+    shrink_to(limit_ - bytes);
+    try {
+      freed_.push_back({memory, bytes, {}});
+    } catch (const std::bad_alloc&) {
+      return unmap(memory, bytes);
+    }
+    try {
+      freed_.back().place = by_size_.emplace(bytes, std::prev(freed_.end()));
+    } catch (const std::bad_alloc&) {
+      freed_.pop_back();
+      return unmap(memory, bytes);
+    }
+    may_be_taken(memory, bytes);
+    cached_ += bytes;
+  }
+
+  void empty_cache() {
+    const std::scoped_lock lock(mutex);
+    shrink_to(0);
+  }
+
+  std::size_t set_limit(std::size_t bytes) {
+    const std::scoped_lock lock(mutex);
+    shrink_to(bytes);
+    return std::exchange(limit_, bytes);
+  }
+
+  memory::Stats stats() {
+    const std::scoped_lock lock(mutex);
+    const auto number = [](std::size_t n) { return static_cast<int64_t>(n); };
+    return {number(in_use_), number(cached_), number(limit_), number(mapped_), number(reused_)};
+  }
+
+  std::mutex mutex;
+
+ private:
+  struct Freed;
+  using Order = std::list<Freed>;
+  using BySize = std::multimap<std::size_t, Order::iterator>;
+  struct Freed {
+    void* memory;
+    std::size_t bytes;
+    BySize::iterator place;
+  };
+
+  void drop(Order::iterator freed) {
+    cached_ -= freed->bytes;
+    by_size_.erase(freed->place);
+    freed_.erase(freed);
+  }
+
+  void shrink_to(std::size_t bytes) {
+    while (cached_ > bytes) {
+      const auto oldest = freed_.begin();
+      unmap(oldest->memory, oldest->bytes);
+      drop(oldest);
+    }
+  }
+
+  Order freed_;  // oldest first
+  BySize by_size_;
+  std::size_t limit_, in_use_ = 0, cached_ = 0, mapped_ = 0, reused_ = 0;
+};
+
+/// Never destroyed: tensors may be freed after any static object.
+Pool& pool() {
+  static Pool* const instance = [] {
+    auto* made = new Pool;
+#ifdef __linux__
+    // A child must not inherit the lock from a thread that it lacks.
+    pthread_atfork([] { pool().mutex.lock(); }, [] { pool().mutex.unlock(); }, [] { pool().mutex.unlock(); });
+#endif
+    return made;
+  }();
+  return *instance;
+}
+
+}  // namespace
+
+Piece acquire(std::size_t bytes) {
+  if (bytes >= smallest_mapping) return pool().acquire(round_up(bytes, page));
+  void* memory = ::operator new (bytes, std::align_val_t{alignment}, std::nothrow);
+  TORCH_CHECK_WITH(OutOfMemoryError, memory != nullptr, "clone: cannot allocate ", bytes, " bytes");
+  return {memory, bytes, false};
+}
+
+void release(void* memory, std::size_t bytes) noexcept {
+  if (bytes >= smallest_mapping) {
+    pool().release(memory, bytes);
+  } else {
+    ::operator delete (memory, std::align_val_t{alignment});
+  }
+}
+
+}  // namespace ramet::core
+
+namespace ramet::memory {
+
+Stats stats() { return core::pool().stats(); }
+
+int64_t set_limit(int64_t bytes) {
+  TORCH_CHECK_VALUE(bytes >= 0, "set_limit: a limit is a number of bytes, zero or more, not ", bytes);
+  return static_cast<int64_t>(core::pool().set_limit(static_cast<std::size_t>(bytes)));
+}
+
+void empty_cache() { core::pool().empty_cache(); }
+
+}  // namespace ramet::memory
