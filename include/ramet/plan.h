@@ -52,4 +52,7 @@ struct Plan {
 /// from several threads.
 Plan plan(const Graph& graph, const Catalog& catalog, const Rules& rules);
 
+/// The slots with a tensor that at least one of the rules' modes names, whichever rule wins.
+std::vector<SlotId> named_slots(const Graph& graph, const Rules& rules);
+
 }  // namespace ramet::core

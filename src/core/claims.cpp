@@ -104,4 +104,13 @@ bool Claims::within(NodeId inner, NodeId outer) {
   return it->second;
 }
 
+std::vector<SlotId> named_slots(const Graph& graph, const Rules& rules) {
+  const Claims claims(graph, rules);
+  std::vector<SlotId> result;
+  for (SlotId slot = 0; slot < graph.slots.size(); ++slot) {
+    if (claims.slots()[slot].rule != none) result.push_back(slot);
+  }
+  return result;
+}
+
 }  // namespace ramet::core

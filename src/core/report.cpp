@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
-#include <ostream>
+
+#include "core/table.h"
 
 namespace ramet {
 namespace {
@@ -22,25 +23,6 @@ std::string human(int64_t bytes) {
   std::array<char, 32> text{};
   std::snprintf(text.data(), text.size(), unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
   return text.data();
-}
-
-/// Prints rows of cells, each column as wide as its widest cell; the last column is ragged.
-void print_table(std::ostream& out, const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths(rows[0].size());
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i + 1 < row.size(); ++i) out << row[i] << std::string(widths[i] - row[i].size() + 2, ' ');
-    out << row.back() << '\n';
-  }
-}
-
-/// The names one after the other, each between two `quote`s.
-std::string joined(const std::vector<std::string>& names, const char* quote) {
-  std::string result;
-  for (const std::string& name : names) result += (result.empty() ? "" : ", ") + (quote + name + quote);
-  return result;
 }
 
 }  // namespace

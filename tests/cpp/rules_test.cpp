@@ -143,5 +143,19 @@ TEST(RulesTest, AGlobThatMatchesModulesOnlySaysHowToNameWhatIsInThem) {
               AllOf(HasSubstr("'?ncoder' matches modules only ('encoder')"), Not(HasSubstr("keep"))));
 }
 
+TEST(RulesTest, NamedSlotsAreAllThatHoldATensorWhicheverRuleWins) {
+  const HandMade made = model();
+  const Paths paths(made.graph);
+  const auto named = [&](const Asked& asked) {
+    std::vector<std::string> result;
+    for (const SlotId slot : named_slots(made.graph, rules_for(made.graph, asked))) result.push_back(paths.path(slot));
+    return result;
+  };
+  EXPECT_THAT(named({{Mode::share, "decoder"}}), ElementsAre("decoder.w"));
+  EXPECT_THAT(named({{Mode::share, "*.b"}, {Mode::share, "list.0"}}), ElementsAre("encoder.inner.b", "list.0"));
+  EXPECT_THAT(named({{Mode::share, "Buffer"}, {Mode::copy, "stat"}}), ElementsAre("stat"));
+  EXPECT_THAT(named({{Mode::share, "decoder.bias"}}), IsEmpty());
+}
+
 }  // namespace
 }  // namespace ramet::core

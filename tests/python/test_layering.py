@@ -24,7 +24,8 @@ STAGES = [
     {"memory", "pool", "streaming"},
     {"arena"},
     {"materialize"},
-    {"report"},
+    {"report", "table"},
+    {"relation", "compare"},
 ]
 STAGE_OF = {stem: number for number, stems in enumerate(STAGES) for stem in stems}
 
