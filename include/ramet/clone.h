@@ -10,7 +10,7 @@
 #pragma once
 
 #include <ramet/options.h>
-#include <ramet/report.h>
+#include <ramet/relation.h>
 
 #include <tuple>
 
@@ -30,6 +30,7 @@ struct Source {
 std::vector<std::vector<ModulePtr>> clone(const Source& source, std::size_t n, const CloneOptions& options);
 Catalog catalog(const Source& source);
 Plan plan(const Source& source, const CloneOptions& options);
+Relation relation(const Source& a, const Source& b);
 
 /// How a C++ type is taken apart into modules, and made again from their clones.
 template <class T>
@@ -171,6 +172,12 @@ Catalog catalog(const T& source) {
 template <detail::Cloneable T>
 Plan plan(const T& source, const CloneOptions& options = {}) {
   return detail::plan(detail::source_of(source), options);
+}
+
+/// Says what two models share, alias, or only equal, path by path. Undescribed classes do not matter here.
+template <detail::Cloneable A, detail::Cloneable B>
+Relation relation(const A& a, const B& b) {
+  return detail::relation(detail::source_of(a), detail::source_of(b));
 }
 
 }  // namespace ramet

@@ -164,4 +164,10 @@ Plan detail::plan(const Source& source, const CloneOptions& options) {
   return Plan(planned.walk.graph, planned.rules, planned.plan);
 }
 
+Relation detail::relation(const Source& a, const Source& b) {
+  check(a);
+  check(b);
+  return Relation(nn::walk(a).graph, nn::walk(b).graph);
+}
+
 }  // namespace ramet
