@@ -2,17 +2,19 @@
 
 import torch as _torch  # noqa: F401  (loads the libraries that the engine links)
 
-from ramet import memory
+from ramet import memory, testing
 from ramet._C import PlanError, UncloneableError
 from ramet._catalog import Catalog, Tie, catalog
 from ramet._clone import clone, clones
 from ramet._plan import Decision, Plan, plan
+from ramet._relation import Relation, relation
 
 __all__ = [
     "Catalog",
     "Decision",
     "Plan",
     "PlanError",
+    "Relation",
     "Tie",
     "UncloneableError",
     "catalog",
@@ -20,4 +22,6 @@ __all__ = [
     "clones",
     "memory",
     "plan",
+    "relation",
+    "testing",
 ]

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "python/rebuild.h"
+#include "python/relation.h"
 #include "python/selectors.h"
 
 namespace ramet::python {
@@ -139,6 +140,7 @@ PYBIND11_MODULE(_C, module) {
         return Plan(planned.walk.graph, planned.rules, planned.plan);
       },
       py::arg("source"), py::arg("rules"));
+  bind_relation(module);
   module.def("memory_stats", [] {
     const memory::Stats it = memory::stats();
     return py::make_tuple(it.in_use, it.cached, it.limit, it.mapped, it.reused);
