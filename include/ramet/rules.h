@@ -4,7 +4,12 @@
 /// here. A Selection refers to one graph. Nothing is decided here: see plan.h.
 #pragma once
 
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
 #include <ramet/paths.h>
+
+#include <functional>
+#include <optional>
 
 namespace ramet::core {
 
@@ -34,8 +39,15 @@ struct Rule {
 
 struct Rules {
   std::vector<Rule> modes;
-  std::vector<Selection> keep;  ///< What the front's walk held already (Fate::held); here for reasons and errors.
+  std::vector<Selection> keep;       ///< What the front's walk held already (Fate::held); here for reasons and errors.
+  std::vector<Selection> freeze;     ///< Tensors of the clone's own that shall not require grad.
+  bool grads = false;                ///< Copies have copies of the gradients too.
+  std::optional<at::Device> device;  ///< Where registered tensors of the clone's own go, ...
+  std::optional<at::ScalarType> dtype;  ///< ... and what they become, if they are floating or complex.
 };
+
+/// The slots that a selection names and that hold tensors, each once.
+std::vector<SlotId> tensor_slots(const Graph& graph, const Selection& selection);
 
 /// `True`: every parameter and buffer.
 Selection select_all(std::string text);
@@ -47,6 +59,10 @@ Selection select_kind(SlotKind kind, std::string text);
 ///
 /// Throws PlanError if it matches nothing (with the nearest names), or names plain state, which only keep can.
 Selection select_path(const Graph& graph, const Paths& paths, std::string_view text, std::string quoted);
+
+/// The tensor slots for which `named` holds, asked with each one's first path. Throws PlanError if there is none.
+Selection select_if(const Graph& graph, const Paths& paths,
+                    const std::function<bool(std::string_view path, NodeId tensor)>& named, std::string text);
 
 /// One module, one tensor (by all of its slots) or one member of a session, by its node. Throws PlanError for plain
 /// state.

@@ -1,14 +1,33 @@
 """Cloning: ``clone`` and ``clones``."""
 
-from typing import TypeVar
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import nn
 
 from ramet import _C
-from ramet._rules import Keep, Rule, requested
+from ramet._rules import Device, Grads, Keep, Rule, Untie, requested
 
 _Source = TypeVar("_Source")
 
 
-def clone(source: _Source, /, *, copy: Rule = None, share: Rule = None, keep: Keep = None) -> _Source:
+def clone(
+    source: _Source,
+    /,
+    *,
+    copy: Rule = None,
+    share: Rule = None,
+    alias: Rule = None,
+    meta: Rule = None,
+    keep: Keep = None,
+    freeze: Rule = None,
+    untie: Untie = None,
+    grads: Grads = "drop",
+    within: nn.Module | None = None,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
+    memo: dict[int, Any] | None = None,
+) -> _Source:
     """Clones a module, or several modules in one session, sharing exactly what the rules say.
 
     Without rules nothing is shared: every parameter and buffer is copied, with its dtype, device, shape and strides;
@@ -17,22 +36,35 @@ def clone(source: _Source, /, *, copy: Rule = None, share: Rule = None, keep: Ke
     the source is never changed.
 
     Rules name tensors by *selectors*, from the widest to the narrowest: ``True`` (every parameter and buffer), a kind
-    (``nn.Parameter``, ``nn.Buffer``), a module type, a module (by path or as an object) or a glob (``*`` crosses dots),
-    a tensor (by path or as an object); or a list of these. The narrower rule wins; tied tensors move together.
+    (``nn.Parameter``, ``nn.Buffer``), a module type, a module (by path or as an object), a glob (``*`` crosses dots) or
+    a predicate ``f(path, tensor) -> bool``, a tensor (by path or as an object); or a list of these. The narrower rule
+    wins; tied tensors move together. ``None`` and ``False`` ask for nothing.
 
     Args:
         source: a ``torch.nn.Module``, or a tuple, list or dict of modules, nested at will: one session, in which ties
             between the members are kept.
         copy: selectors of tensors that the clone gets copies of, which is the default.
         share: selectors of tensors that the clone holds as the source's own: values *and* gradients are the same.
+        alias: selectors of tensors that get a tensor of their own over the source's memory: the same values, a gradient
+            (and a version counter) of the clone's own.
+        meta: selectors of tensors that get none of the values: they stand on the meta device, ties included.
         keep: paths, globs or objects whose slots hold the source's very object, uncloned: a module with all beneath it,
             a tensor, or plain state (a counter, a cache, a lock).
+        freeze: selectors of tensors of the clone's own that shall not require grad; ``True``: all that are its own.
+        untie: paths or globs of tied slots that get a tensor (a module) of their own, or ``True`` for every tie. What
+            would be shared or aliased there is copied.
+        grads: ``"copy"`` copies ``.grad`` along with what is copied.
+        within: a module that ``source`` is a part of: what is registered elsewhere in it stays its own where ``source``
+            refers to it (tied tensors, back-references). Without it such things come along as copies.
+        device: where the clone's own parameters and buffers go, with what is tied to them, on the way.
+        dtype: what they become if they are floating or complex, as in ``Module.to``.
+        memo: as in ``copy.deepcopy``, read and added to: ``memo[id(original)]`` is the clone's object.
 
     Returns:
         A clone of the same type and structure as ``source``.
 
     Raises:
-        PlanError: a selector matches nothing, two rules disagree, or keep names a value that cannot change; raised
+        PlanError: a selector matches nothing, two rules disagree, or a rule cannot apply to what it names; raised
             before anything is allocated.
         UncloneableError: the source holds something that cannot be copied (a lock, a file) and no ``keep`` names it.
 
@@ -49,10 +81,42 @@ def clone(source: _Source, /, *, copy: Rule = None, share: Rule = None, keep: Ke
         >>> head[0].weight is model[0].weight, head[1].weight is model[1].weight
         (True, False)
     """
-    return _C.clones(source, 1, requested(copy, share, keep))[0]
+    if memo is not None and id(source) in memo:
+        return cast(_Source, memo[id(source)])
+    rules = requested(
+        copy=copy,
+        share=share,
+        alias=alias,
+        meta=meta,
+        keep=keep,
+        freeze=freeze,
+        untie=untie,
+        grads=grads,
+        within=within,
+        device=device,
+        dtype=dtype,
+        memo=memo,
+    )
+    return _C.clones(source, 1, rules)[0]
 
 
-def clones(source: _Source, n: int, /, *, copy: Rule = None, share: Rule = None, keep: Keep = None) -> list[_Source]:
+def clones(
+    source: _Source,
+    n: int,
+    /,
+    *,
+    copy: Rule = None,
+    share: Rule = None,
+    alias: Rule = None,
+    meta: Rule = None,
+    keep: Keep = None,
+    freeze: Rule = None,
+    untie: Untie = None,
+    grads: Grads = "drop",
+    within: nn.Module | None = None,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
+) -> list[_Source]:
     """Makes ``n`` clones at once, each as ``clone`` would make it, from one look at the source.
 
     Args:
@@ -60,7 +124,15 @@ def clones(source: _Source, n: int, /, *, copy: Rule = None, share: Rule = None,
         n: how many; zero or more.
         copy: as for ``clone``; each clone has copies of its own.
         share: as for ``clone``; all clones share with the source, and so with each other.
+        alias: as for ``clone``.
+        meta: as for ``clone``.
         keep: as for ``clone``.
+        freeze: as for ``clone``.
+        untie: as for ``clone``.
+        grads: as for ``clone``.
+        within: as for ``clone``.
+        device: as for ``clone``.
+        dtype: as for ``clone``.
 
     Returns:
         A list of ``n`` clones.
@@ -79,6 +151,21 @@ def clones(source: _Source, n: int, /, *, copy: Rule = None, share: Rule = None,
         >>> len({id(p) for p in layers.parameters()}) == 6 * len(list(layer.parameters()))
         True
     """
-    if n < 0:
+    if not isinstance(n, int):
+        raise _C.PlanError(f"clones: n is the number of clones, an int, not {n!r}")
+    if not 0 <= n < 2**31:
         raise _C.PlanError(f"clones: n is the number of clones, zero or more, not {n}")
-    return _C.clones(source, n, requested(copy, share, keep))
+    rules = requested(
+        copy=copy,
+        share=share,
+        alias=alias,
+        meta=meta,
+        keep=keep,
+        freeze=freeze,
+        untie=untie,
+        grads=grads,
+        within=within,
+        device=device,
+        dtype=dtype,
+    )
+    return _C.clones(source, n, rules)

@@ -3,15 +3,18 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import torch
+from torch import nn
+
 from ramet import _C
-from ramet._rules import Keep, Rule, requested
+from ramet._rules import Device, Grads, Keep, Rule, Untie, requested
 
 
 class Decision(NamedTuple):
     """What a slot of the clone gets.
 
     Attributes:
-        mode: ``"copy"``, ``"share"``, or ``"keep"``.
+        mode: ``"copy"``, ``"share"``, ``"alias"``, ``"meta"``, or ``"keep"``.
         why: the rule that decided, as in ``share='encoder'``; ``"default"`` if none did.
         nbytes: what is allocated for it; 0 where another path's storage already holds it.
     """
@@ -53,14 +56,37 @@ class Plan(Mapping[str, Decision]):
         return str(self._made).rstrip("\n")
 
 
-def plan(source: object, /, *, copy: Rule = None, share: Rule = None, keep: Keep = None) -> Plan:
+def plan(
+    source: object,
+    /,
+    *,
+    copy: Rule = None,
+    share: Rule = None,
+    alias: Rule = None,
+    meta: Rule = None,
+    keep: Keep = None,
+    freeze: Rule = None,
+    untie: Untie = None,
+    grads: Grads = "drop",
+    within: nn.Module | None = None,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
+) -> Plan:
     """Says what ``clone`` with the same arguments would do, without allocating a tensor.
 
     Args:
         source: as for ``clone``.
         copy: as for ``clone``.
         share: as for ``clone``.
+        alias: as for ``clone``.
+        meta: as for ``clone``.
         keep: as for ``clone``.
+        freeze: as for ``clone``.
+        untie: as for ``clone``.
+        grads: as for ``clone``.
+        within: as for ``clone``.
+        device: as for ``clone``.
+        dtype: as for ``clone``.
 
     Returns:
         For every tensor slot its mode, the rule that decided, and the bytes to be allocated.
@@ -81,4 +107,17 @@ def plan(source: object, /, *, copy: Rule = None, share: Rule = None, keep: Keep
         1.bias    share  0 B    share=nn.LayerNorm
         4 slots, 80 B to allocate
     """
-    return Plan(_C.plan(source, requested(copy, share, keep)))
+    rules = requested(
+        copy=copy,
+        share=share,
+        alias=alias,
+        meta=meta,
+        keep=keep,
+        freeze=freeze,
+        untie=untie,
+        grads=grads,
+        within=within,
+        device=device,
+        dtype=dtype,
+    )
+    return Plan(_C.plan(source, rules))

@@ -157,7 +157,13 @@ void fetch_ahead(const Plan& plan, std::size_t block) {
   if (block + 4 < plan.blocks.size()) __builtin_prefetch(plan.blocks[block + 4].source);
 }
 
-c10::Storage fill_cpu(const Plan& plan, const Block& block, Packer& packer, Copies& copies) {
+c10::Storage storage_over(c10::DataPtr memory, int64_t bytes) {
+  return c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
+                                                            std::move(memory), c10::GetCPUAllocator(),
+                                                            /*resizable=*/true));
+}
+
+c10::Storage fill_plain(const Plan& plan, const Block& block, Packer& packer, Copies& copies) {
   Slice slice = packer.slice(block.bytes);
   const auto* source = static_cast<const char*>(block.source->data());
   for (uint32_t i = block.first; i < block.first + block.count; ++i) {
@@ -165,20 +171,38 @@ c10::Storage fill_cpu(const Plan& plan, const Block& block, Packer& packer, Copi
     copies.add(static_cast<char*>(slice.memory.get()) + range.at, source + range.begin, range.end - range.begin,
                slice.warm);
   }
-  return c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), block.bytes,
-                                                            std::move(slice.memory), c10::GetCPUAllocator(),
-                                                            /*resizable=*/true));
+  return storage_over(std::move(slice.memory), block.bytes);
 }
 
-c10::Storage fill_device(const Plan& plan, const Block& block) {
-  const auto options = at::TensorOptions().dtype(at::kByte).device(block.device);
-  at::Tensor source = at::empty({0}, options), target = at::empty({block.bytes}, options);
-  source.set_(c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(block.source)));
+/// Whether a block is bytes in the machine's own memory, copied as they are.
+bool is_plain(const Block& block) {
+  return block.device.is_cpu() && block.source->device().is_cpu() && block.from == block.to;
+}
+
+/// A tensor of one dimension over the items of a storage.
+at::Tensor items(const c10::Storage& storage, at::ScalarType dtype) {
+  const auto count = static_cast<int64_t>(storage.nbytes() / c10::elementSize(dtype));
+  return at::empty({0}, at::TensorOptions().dtype(dtype).device(storage.device())).set_(storage, 0, {count}, {1});
+}
+
+/// By torch's own copy, which converts and goes between devices, few large ones.
+c10::Storage fill_converted(const Plan& plan, const Block& block, Packer& packer) {
+  const auto from_size = static_cast<int64_t>(c10::elementSize(block.from));
+  const auto to_size = static_cast<int64_t>(c10::elementSize(block.to));
+  const c10::Storage result =
+      block.device.is_cpu()
+          ? storage_over(packer.slice(block.bytes).memory, block.bytes)
+          : at::empty({block.bytes}, at::TensorOptions().dtype(at::kByte).device(block.device)).storage();
+  if (block.device.is_meta()) return result;
+  const at::Tensor source =
+      items(c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(block.source)), block.from);
+  const at::Tensor target = items(result, block.to);
   for (uint32_t i = block.first; i < block.first + block.count; ++i) {
     const Range& range = plan.ranges[i];
-    target.slice(0, range.at, range.at + range.end - range.begin).copy_(source.slice(0, range.begin, range.end));
+    const int64_t begin = range.begin / from_size, end = range.end / from_size, at = range.at / to_size;
+    target.slice(0, at, at + end - begin).copy_(source.slice(0, begin, end));
   }
-  return target.storage();
+  return result;
 }
 
 }  // namespace
@@ -196,7 +220,7 @@ std::vector<c10::Storage> fill(const Plan& plan, std::size_t n) {
     for (std::size_t b = 0; b < plan.blocks.size(); ++b) {
       fetch_ahead(plan, b);
       const Block& block = plan.blocks[b];
-      result.push_back(block.device.is_cpu() ? fill_cpu(plan, block, packer, copies) : fill_device(plan, block));
+      result.push_back(is_plain(block) ? fill_plain(plan, block, packer, copies) : fill_converted(plan, block, packer));
     }
   }
   copies.run();

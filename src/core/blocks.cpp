@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 namespace ramet::core {
 namespace {
@@ -33,21 +34,47 @@ void merge(std::vector<Extent>& extents) {
   if (!extents.empty()) extents.resize(last + 1);
 }
 
+/// What makes tensors over one storage differ in the clone: they get a storage each.
+struct Target {
+  uint32_t part;
+  at::Device device;
+  at::ScalarType from, to;
+
+  auto key() const { return std::tuple(part, device.type(), device.index(), from, to); }
+};
+
+Target target_of(const Plan& plan, const Tensor& tensor, const Decision& decision) {
+  const c10::TensorImpl& impl = *tensor.value.unsafeGetTensorImpl();
+  Target target{tensor.part, impl.device(), at::kByte, at::kByte};
+  if (decision.moves) target.device = *plan.device;
+  if (decision.mode == Mode::meta) target.device = at::kMeta;
+  if (decision.dtype != at::ScalarType::Undefined) {
+    target.from = c10::typeMetaToScalarType(impl.dtype());
+    target.to = decision.dtype;
+  }
+  return target;
+}
+
+/// From a place in a block that has the source's items to that in one that has the target's.
+int64_t scaled(int64_t bytes, const Block& block) {
+  return bytes / static_cast<int64_t>(c10::elementSize(block.from)) * static_cast<int64_t>(c10::elementSize(block.to));
+}
+
 /// Adds a block for `storage`, of which `used` is in use: sorted, disjoint.
-BlockId add_block(Plan& plan, c10::StorageImpl* storage, std::span<const Extent> used) {
+BlockId add_block(Plan& plan, c10::StorageImpl* storage, const Target& target, std::span<const Extent> used) {
   const auto nbytes = static_cast<int64_t>(storage->nbytes());
-  Block block{storage, storage->device(), 0, static_cast<uint32_t>(plan.ranges.size()), 0};
+  Block block{storage, target.device, target.from, target.to, 0, static_cast<uint32_t>(plan.ranges.size()), 0};
   int64_t reached = 0;
   for (const Extent& extent : used) reached += extent.end - extent.begin;
   const bool outside = !used.empty() && used.back().end > nbytes;
   if (reached * 2 >= nbytes || outside) {
     plan.ranges.push_back({0, nbytes, 0});
-    block.bytes = nbytes;
+    block.bytes = scaled(nbytes, block);
   } else {
     for (const Extent& extent : used) {
       const int64_t at = round_up(block.bytes, range_alignment);
       plan.ranges.push_back({extent.begin, extent.end, at});
-      block.bytes = at + extent.end - extent.begin;
+      block.bytes = at + scaled(extent.end - extent.begin, block);
     }
   }
   block.count = static_cast<uint32_t>(plan.ranges.size()) - block.first;
@@ -58,38 +85,44 @@ BlockId add_block(Plan& plan, c10::StorageImpl* storage, std::span<const Extent>
 int64_t place(const Plan& plan, const Block& block, int64_t begin) {
   const auto first = plan.ranges.begin() + block.first, last = first + block.count;
   const auto it = std::upper_bound(first, last, begin, [](int64_t at, const Range& range) { return at < range.begin; });
-  return it == first ? 0 : std::prev(it)->at + begin - std::prev(it)->begin;
+  return it == first ? 0 : std::prev(it)->at + scaled(begin - std::prev(it)->begin, block);
 }
 
 }  // namespace
 
 void lay_out(const Graph& graph, Plan& plan) {
-  // Storages that several tensors hold, by part, in walk order: no order of addresses shows.
-  std::map<std::pair<const c10::StorageImpl*, uint32_t>, std::size_t> known;
+  // Storages that several tensors hold, in walk order: no order of addresses shows.
+  using Key = decltype(std::tuple_cat(std::tuple<const c10::StorageImpl*>(), std::declval<Target>().key()));
+  std::map<Key, std::size_t> known;
   std::vector<std::vector<TensorId>> together;
   plan.blocks.reserve(graph.tensors.size());
   plan.ranges.reserve(graph.tensors.size());
   for (TensorId id = 0; id < graph.tensors.size(); ++id) {
     const Tensor& tensor = graph.tensors[id];
     Decision& decision = plan.tensors[id];
-    if (decision.mode != Mode::copy || tensor.opaque || !has_bytes(tensor.value)) continue;
+    const bool made = decision.mode == Mode::copy || decision.mode == Mode::meta;
+    if (!made || tensor.opaque || !has_bytes(tensor.value)) continue;
     const c10::Storage& storage = tensor.value.unsafeGetTensorImpl()->unsafe_storage();
+    const Target target = target_of(plan, tensor, decision);
     if (storage.use_count() > 1) {
-      const auto [it, added] = known.try_emplace({storage.unsafeGetStorageImpl(), tensor.part}, together.size());
+      const Key key = std::tuple_cat(std::tuple<const c10::StorageImpl*>(storage.unsafeGetStorageImpl()), target.key());
+      const auto [it, added] = known.try_emplace(key, together.size());
       if (added) together.emplace_back();
       together[it->second].push_back(id);
       continue;
     }
     const Extent used = aligned_extent(tensor.value);
-    decision.block = add_block(plan, storage.unsafeGetStorageImpl(), {&used, used.begin == used.end ? 0u : 1u});
+    const std::span<const Extent> spans(&used, used.begin == used.end ? 0 : 1);
+    decision.block = add_block(plan, storage.unsafeGetStorageImpl(), target, spans);
     decision.offset = place(plan, plan.blocks[decision.block], extent(tensor.value).begin);
   }
   for (const std::vector<TensorId>& ids : together) {
     std::vector<Extent> used;
     for (const TensorId id : ids) used.push_back(aligned_extent(graph.tensors[id].value));
     merge(used);
-    const at::Tensor& first = graph.tensors[ids[0]].value;
-    const BlockId block = add_block(plan, first.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl(), used);
+    const Tensor& first = graph.tensors[ids[0]];
+    const BlockId block = add_block(plan, first.value.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl(),
+                                    target_of(plan, first, plan.tensors[ids[0]]), used);
     for (const TensorId id : ids) {
       plan.tensors[id].block = block;
       plan.tensors[id].offset = place(plan, plan.blocks[block], extent(graph.tensors[id].value).begin);

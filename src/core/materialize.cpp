@@ -1,28 +1,59 @@
 /// The clones' tensors: the source's own, or new ones made by hand over the arena's storages.
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
 #include <ramet/arena.h>
+#include <ramet/catalog.h>
 #include <ramet/materialize.h>
 
 namespace ramet::core {
 namespace {
 
+/// The dispatch keys of a tensor that differs from `source` in device or dtype only.
+c10::DispatchKeySet keys(const at::Tensor& source, const c10::Storage& storage, at::ScalarType dtype) {
+  const c10::TensorImpl& impl = *source.unsafeGetTensorImpl();
+  if (storage.device().type() == impl.device().type()) return impl.key_set();
+  c10::DispatchKeySet result = at::empty({0}, at::TensorOptions().dtype(dtype).device(storage.device())).key_set();
+  if (source.is_conj()) result = result.add(c10::DispatchKey::Conjugate);
+  if (source.is_neg()) result = result.add(c10::DispatchKey::Negative);
+  return result;
+}
+
 // TensorImpl and storage by hand: `clone()` dispatches, which takes three times as long on a small tensor. The
 // constructor adds the autograd keys that an inference tensor's key set lacks.
-at::Tensor over(const c10::Storage& storage, int64_t offset, const at::Tensor& source) {
+at::Tensor over(const c10::Storage& storage, const Decision& decision, const at::Tensor& source) {
   const c10::TensorImpl& impl = *source.unsafeGetTensorImpl();
-  at::Tensor result = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(storage), impl.key_set(), impl.dtype());
-  const auto item = static_cast<int64_t>(impl.itemsize());
-  result.unsafeGetTensorImpl()->set_sizes_and_strides(impl.sizes(), impl.strides(), offset / item);
+  const bool same = decision.dtype == at::ScalarType::Undefined;
+  const caffe2::TypeMeta dtype = same ? impl.dtype() : c10::scalarTypeToTypeMeta(decision.dtype);
+  at::Tensor result = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(storage),
+                                                               keys(source, storage, dtype.toScalarType()), dtype);
+  result.unsafeGetTensorImpl()->set_sizes_and_strides(impl.sizes(), impl.strides(),
+                                                      decision.offset / static_cast<int64_t>(dtype.itemsize()));
   return result;
 }
 
 // Sparse, quantized and other tensors that have more to them than bytes, and meta tensors, which have none.
-at::Tensor cloned(const at::Tensor& source) {
+at::Tensor cloned(const at::Tensor& source, const Plan& plan, const Decision& decision) {
+  const at::ScalarType dtype = decision.dtype == at::ScalarType::Undefined ? source.scalar_type() : decision.dtype;
   if (source.is_meta() && source.layout() == at::kStrided) {
-    return at::empty_strided(source.sizes(), source.strides(), source.options().requires_grad(false));
+    const at::TensorOptions options = source.options().requires_grad(false).dtype(dtype);
+    return at::empty_strided(source.sizes(), source.strides(), options);
   }
-  return source.detach().clone();
+  if (!decision.moves && dtype == source.scalar_type()) return source.detach().clone();
+  return source.detach().to(decision.moves ? *plan.device : source.device(), dtype, /*non_blocking=*/false,
+                            /*copy=*/true);
+}
+
+// A version counter of its own, as with `.data`.
+at::Tensor aliased(const at::Tensor& source) {
+  if (has_bytes(source)) {
+    Decision in_place;
+    in_place.offset = source.storage_offset() * static_cast<int64_t>(source.element_size());
+    return over(source.storage(), in_place, source);
+  }
+  at::Tensor result = source.variable_data();
+  result.unsafeGetTensorImpl()->set_allow_tensor_metadata_change(true);
+  return result;
 }
 
 /// Asks the processor for what `make` reads, ahead of its use: waiting for memory is most of the time of many small
@@ -33,12 +64,18 @@ void fetch(const at::Tensor& tensor) {
   for (std::size_t at = 0; at < sizeof(c10::TensorImpl); at += line) __builtin_prefetch(impl + at);
 }
 
-at::Tensor make(const Tensor& tensor, const Decision& decision, const c10::Storage* blocks) {
+at::Tensor make(const Tensor& tensor, const Plan& plan, const Decision& decision, const c10::Storage* blocks) {
   if (decision.mode == Mode::share) return tensor.value;
   if (tensor.opaque) return {};
-  at::Tensor result =
-      decision.block == none ? cloned(tensor.value) : over(blocks[decision.block], decision.offset, tensor.value);
-  if (tensor.value.requires_grad() && tensor.value.is_leaf()) result.set_requires_grad(true);
+  at::Tensor result = decision.mode == Mode::alias ? aliased(tensor.value)
+                      : decision.block == none     ? cloned(tensor.value, plan, decision)
+                                                   : over(blocks[decision.block], decision, tensor.value);
+  const bool leaf = tensor.value.is_leaf();
+  if (leaf && decision.freeze == none && tensor.value.requires_grad()) result.set_requires_grad(true);
+  if (plan.grads && decision.mode == Mode::copy && leaf && tensor.value.grad().defined()) {
+    result.mutable_grad() =
+        tensor.value.grad().detach().to(result.device(), result.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  }
   return result;
 }
 
@@ -53,7 +90,7 @@ std::vector<std::vector<at::Tensor>> materialize(const Graph& graph, const Plan&
     const c10::Storage* own = blocks.data() + i * plan.blocks.size();
     for (TensorId id = 0; id < graph.tensors.size(); ++id) {
       if (id + 4 < graph.tensors.size()) fetch(graph.tensors[id + 4].value);
-      result[i].push_back(make(graph.tensors[id], plan.tensors[id], own));
+      result[i].push_back(make(graph.tensors[id], plan, plan.tensors[id], own));
     }
   }
   return result;

@@ -6,6 +6,7 @@
 
 #include "core/blocks.h"
 #include "core/claims.h"
+#include "core/conversions.h"
 
 namespace ramet::core {
 namespace {
@@ -67,23 +68,23 @@ std::string keep_text(const Graph& graph, const Catalog& catalog, const Rules& r
   return {};
 }
 
-/// A rule that singles out what a boundary keeps can only be a mistake.
-void check_held(const Graph& graph, const Catalog& catalog, const Rules& rules, const std::vector<bool>& held_groups) {
-  const auto held = [&](NodeId node) {
-    const TensorId tensor = graph.nodes[node].tensor;
-    return graph.nodes[node].fate == Fate::held || (tensor != none && held_groups[catalog.groups[tensor]]);
-  };
-  for (const Rule& rule : rules.modes) {
-    if (rule.where.rank < Rank::module) continue;
-    std::vector<NodeId> named = rule.where.under;
-    for (const SlotId slot : rule.where.slots) named.push_back(graph.slots[slot].target);
-    std::erase(named, none);
-    if (named.empty() || !std::all_of(named.begin(), named.end(), held)) continue;
-    const std::string keep = keep_text(graph, catalog, rules, named[0]);
-    throw PlanError("clone: " + rule_text(rule) + " names what " +
+/// A rule that names only what a boundary keeps can only be a mistake.
+void check_held(const Graph& graph, const Catalog& catalog, const Rules& rules, const std::vector<bool>& held) {
+  if (std::find(held.begin(), held.end(), true) == held.end()) return;
+  const auto check = [&](const Selection& where, const std::string& text) {
+    if (where.rank < Rank::module) return;
+    const std::vector<SlotId> named = tensor_slots(graph, where);
+    const auto is_held = [&](SlotId slot) {
+      return held[catalog.groups[graph.nodes[graph.slots[slot].target].tensor]];
+    };
+    if (named.empty() || !std::all_of(named.begin(), named.end(), is_held)) return;
+    const std::string keep = keep_text(graph, catalog, rules, graph.slots[named[0]].target);
+    throw PlanError("clone: " + text + " names what " +
                     (keep.empty() ? "stays the source's own anyway; drop it"
                                   : keep + " already keeps whole; drop it, or keep less"));
-  }
+  };
+  for (const Rule& rule : rules.modes) check(rule.where, rule_text(rule));
+  for (const Selection& freeze : rules.freeze) check(freeze, "freeze=" + freeze.text);
 }
 
 /// The narrowest claim on any slot of a group of tied tensors.
@@ -156,6 +157,61 @@ class Verdicts {
   std::vector<Verdict> verdicts_;  // by group
 };
 
+/// The path of a tensor's first slot.
+std::string path_of_tensor(const Graph& graph, TensorId id) { return path_towards(graph, graph.tensors[id].node); }
+
+/// What a mode cannot do with a tensor that is not plain bytes.
+void check_modes(const Graph& graph, const Plan& plan, const Rules& rules) {
+  for (TensorId id = 0; id < graph.tensors.size(); ++id) {
+    const Mode mode = plan.tensors[id].mode;
+    if (mode != Mode::alias && mode != Mode::meta) continue;
+    const Tensor& tensor = graph.tensors[id];
+    const bool can = !tensor.opaque && (mode == Mode::alias || has_bytes(tensor.value) || tensor.value.is_meta());
+    if (can) continue;
+    throw PlanError("clone: slot '" + path_of_tensor(graph, id) +
+                    "': " + rule_text(rules.modes[plan.tensors[id].rule]) + " cannot apply to it: " +
+                    (tensor.opaque ? "it is of a tensor subclass that clones itself" : "it is sparse or quantized") +
+                    "; name it in copy or share, by its exact path");
+  }
+}
+
+/// Freezes what the selections name; a selection of everything, what of it is the clone's own.
+void freeze(const Graph& graph, const Rules& rules, Plan& plan) {
+  for (uint32_t i = 0; i < rules.freeze.size(); ++i) {
+    const Selection& where = rules.freeze[i];
+    const std::vector<SlotId> named = tensor_slots(graph, where);
+    bool any = false;
+    for (const SlotId slot : named) {
+      const TensorId id = graph.nodes[graph.slots[slot].target].tensor;
+      Decision& decision = plan.tensors[id];
+      if (decision.mode != Mode::share) {
+        decision.freeze = i;
+        any = true;
+      } else if (where.rank != Rank::all) {
+        const std::string why = decision.rule == none ? "kept" : rule_text(rules.modes[decision.rule]);
+        throw PlanError("clone: slot '" + Paths(graph).path(slot) + "': freeze=" + where.text +
+                        " names it, and it stays the source's own (" + why +
+                        "): freezing it would freeze the source; copy it, or name less in freeze");
+      }
+    }
+    if (!any && !named.empty()) {
+      throw PlanError("clone: freeze=" + where.text +
+                      " names everything of the clone's own, and there is nothing: all of it is shared or kept; "
+                      "drop it, or share less");
+    }
+  }
+}
+
+void check_grads(const Graph& graph, const Plan& plan, const Rules& rules) {
+  for (TensorId id = 0; id < graph.tensors.size(); ++id) {
+    const Mode mode = plan.tensors[id].mode;
+    if (mode != Mode::init && mode != Mode::meta) continue;
+    throw PlanError("clone: slot '" + path_of_tensor(graph, id) + "': grads cannot be copied to it, for " +
+                    rule_text(rules.modes[plan.tensors[id].rule]) +
+                    " gives it values of its own or none; drop grads, " + "or that rule");
+  }
+}
+
 }  // namespace
 
 Plan plan(const Graph& graph, const Catalog& catalog, const Rules& rules) {
@@ -174,8 +230,15 @@ Plan plan(const Graph& graph, const Catalog& catalog, const Rules& rules) {
     } else if (verdicts) {
       decision.rule = verdicts->of(catalog.groups[id]);
       if (decision.rule != none) decision.mode = rules.modes[decision.rule].mode;
+      const bool untied = graph.tensors[id].part != 0;
+      if (untied && (decision.mode == Mode::share || decision.mode == Mode::alias)) decision.mode = Mode::copy;
     }
   }
+  if (verdicts) check_modes(graph, result, rules);
+  freeze(graph, rules, result);
+  result.grads = rules.grads;
+  if (rules.grads) check_grads(graph, result, rules);
+  if (rules.device || rules.dtype) convert(graph, catalog, rules, result);
   lay_out(graph, result);
   return result;
 }

@@ -111,10 +111,14 @@ class Reasons {
     return keeps_[node] == no_keep ? "tied to what is kept" : "keep=" + rules_.keep[keeps_[node]].text;
   }
 
-  std::string decided(core::RuleId id) const {
-    if (id == none) return "default";
-    const core::Rule& rule = rules_.modes[id];
-    return std::string(core::to_string(rule.mode)) + "=" + rule.where.text;
+  std::string decided(const core::Tensor& tensor, const core::Decision& decision) const {
+    std::string why = "default";
+    if (decision.rule != none) {
+      const core::Rule& rule = rules_.modes[decision.rule];
+      const bool untied = tensor.part != 0 && rule.mode != decision.mode;
+      why = untied ? "untied" : std::string(core::to_string(rule.mode)) + "=" + rule.where.text;
+    }
+    return decision.freeze == none ? why : why + ", freeze=" + rules_.freeze[decision.freeze].text;
   }
 
  private:
@@ -130,22 +134,33 @@ class Bytes {
 
   int64_t first_use(core::TensorId id) {
     const core::Decision& decision = plan_.tensors[id];
-    if (decision.mode != core::Mode::copy) return 0;
-    if (decision.block != none) {
-      const bool counted = std::exchange(blocks_[decision.block], 1);
-      return counted ? 0 : plan_.blocks[decision.block].bytes;
-    }
     const at::Tensor& value = graph_.tensors[id].value;
     // A wrapper's sizes are not looked at: asking may run user code.
-    if (std::exchange(tensors_[id], 1) || graph_.tensors[id].opaque || value.is_meta()) return 0;
-    return value.numel() * static_cast<int64_t>(value.element_size());
+    const bool counted = std::exchange(tensors_[id], 1);
+    if (decision.mode != core::Mode::copy || counted || graph_.tensors[id].opaque) return 0;
+    return own(decision, value) + (plan_.grads ? grad(decision, value) : 0);
   }
 
  private:
-  const core::Graph& graph_;
-  const core::Plan& plan_;
-  std::vector<char> blocks_, tensors_;
-};
+  int64_t own(const core::Decision& decision, const at::Tensor& value) {
+    if (decision.block == none) return value.is_meta() ? 0 : bytes(decision, value);
+    const bool counted = std::exchange(blocks_[decision.block], 1);
+    return counted || plan_.blocks[decision.block].device.is_meta() ? 0 : plan_.blocks[decision.block].bytes;
+  }
+
+  static int64_t grad(const core::Decision& decision, const at::Tensor& value) {
+    return value.is_leaf() && value.grad().defined() ? bytes(decision, value.grad()) : 0;
+  }
+
+  static int64_t bytes(const core::Decision& decision, const at::Tensor& value) {
+    const bool same = decision.dtype == at::ScalarType::Undefined;
+    const std::size_t item = same ? value.element_size() : c10::elementSize(decision.dtype);
+    return value.numel() * static_cast<int64_t>(item);
+
+    const core::Graph& graph_;
+    const core::Plan& plan_;
+    std::vector<char> blocks_, tensors_;
+  };
 
 }  // namespace
 
@@ -164,7 +179,7 @@ Plan::Plan(const core::Graph& graph, const core::Rules& rules, const core::Plan&
     }
     const core::Decision& decision = plan.tensors[node.tensor];
     rows_.push_back({paths.path(slot), decision.held ? "keep" : std::string(core::to_string(decision.mode)),
-                     decision.held ? reasons.kept(target) : reasons.decided(decision.rule),
+                     decision.held ? reasons.kept(target) : reasons.decided(graph.tensors[node.tensor], decision),
                      bytes.first_use(node.tensor)});
     nbytes_ += rows_.back().nbytes;
   }

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
+
+#include "core/beneath.h"
 
 namespace ramet::core {
 namespace {
@@ -29,6 +32,34 @@ bool is_tensor_slot(const Graph& graph, SlotId id) {
 }
 
 }  // namespace
+
+std::vector<SlotId> tensor_slots(const Graph& graph, const Selection& selection) {
+  std::vector<SlotId> result;
+  std::vector<char> met(graph.slots.size());
+  const auto add = [&](SlotId id) {
+    const NodeId target = graph.slots[id].target;
+    if (target == none || graph.nodes[target].tensor == none || std::exchange(met[id], true)) return;
+    result.push_back(id);
+  };
+  for (SlotId id = 0; id < graph.slots.size(); ++id) {
+    const SlotKind kind = graph.slots[id].kind;
+    const bool tensors = kind == SlotKind::parameter || kind == SlotKind::buffer;
+    const bool named = selection.rank == Rank::all ? tensors : selection.rank == Rank::kind && kind == selection.kind;
+    if (named) add(id);
+  }
+  Beneath beneath(graph);
+  for (const NodeId module : selection.under) {
+    beneath.walk(module, [&](NodeId node) {
+      const Node& owner = graph.nodes[node];
+      for (SlotId id = owner.first; id < owner.first + owner.count; ++id) {
+        if (graph.slots[id].kind != SlotKind::back) add(id);
+      }
+      return true;
+    });
+  }
+  for (const SlotId id : selection.slots) add(id);
+  return result;
+}
 
 std::string_view to_string(Mode mode) {
   constexpr std::array<std::string_view, 7> names{"copy", "share", "alias", "lazy", "differentiable", "init", "meta"};
@@ -68,6 +99,18 @@ Selection select_path(const Graph& graph, const Paths& paths, std::string_view t
   } else {
     throw_plain_state(result.text);
   }
+  return result;
+}
+
+Selection select_if(const Graph& graph, const Paths& paths,
+                    const std::function<bool(std::string_view path, NodeId tensor)>& named, std::string text) {
+  Selection result{Rank::module, SlotKind::parameter, std::move(text), {}, {}};
+  for (const SlotId id : paths.slots()) {
+    const NodeId target = graph.slots[id].target;
+    if (target == none || graph.nodes[target].tensor == none) continue;
+    if (named(paths.path(id), target)) result.slots.push_back(id);
+  }
+  if (result.slots.empty()) throw PlanError("clone: " + result.text + " matches nothing: it is true of no tensor");
   return result;
 }
 

@@ -36,9 +36,15 @@ py::dict storages(const core::Graph& graph, const std::vector<at::Tensor>& tenso
 
 }  // namespace
 
-Memo::Memo(const Walk& walk, const std::vector<at::Tensor>& tensors)
-    : walk_(walk), deepcopy_(py::module_::import("copy").attr("deepcopy")) {
-  memo_["torch"] = storages(walk.graph, tensors);
+Memo::Memo(const Walk& walk, const std::vector<at::Tensor>& tensors, py::dict memo)
+    : walk_(walk), memo_(std::move(memo)), deepcopy_(py::module_::import("copy").attr("deepcopy")) {
+  memo_.attr("setdefault")("torch", py::dict()).attr("update")(storages(walk.graph, tensors));
+}
+
+void Memo::forget(core::NodeId node) { memo_.attr("pop")(key_of(walk_.items[node].object.ptr()), py::none()); }
+
+void Memo::keep_alive(const py::object& source) {
+  memo_.attr("setdefault")(key_of(memo_.ptr()), py::list()).attr("append")(source);
 }
 
 void Memo::add(core::NodeId node, const py::object& made) { memo_[key_of(walk_.items[node].object.ptr())] = made; }

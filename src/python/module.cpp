@@ -9,6 +9,7 @@
 
 #include <sstream>
 
+#include "python/boundary.h"
 #include "python/rebuild.h"
 #include "python/relation.h"
 #include "python/selectors.h"
@@ -32,12 +33,23 @@ class CollectionPause {
 };
 
 Requests requests_of(const py::dict& given) {
+  const auto option = [&](std::string_view name) {
+    const py::str key(name.data(), name.size());
+    return given.contains(key) ? py::object(given[key]) : py::none();
+  };
   Requests result;
-  for (const core::Mode mode : {core::Mode::copy, core::Mode::share}) {
-    const py::str key{std::string(to_string(mode))};
-    if (given.contains(key)) result.modes.emplace_back(mode, given[key]);
+  for (const core::Mode mode : {core::Mode::copy, core::Mode::share, core::Mode::alias, core::Mode::meta}) {
+    const std::string_view name = to_string(mode);
+    if (py::object where = option(name); !where.is_none()) result.modes.emplace_back(mode, std::move(where));
   }
-  result.keep = given.contains("keep") ? py::object(given["keep"]) : py::none();
+  result.keep = option("keep");
+  result.freeze = option("freeze");
+  result.untie = option("untie");
+  result.grads = option("grads");
+  result.device = option("device");
+  result.dtype = option("dtype");
+  result.within = option("within");
+  result.memo = option("memo");
   return result;
 }
 
@@ -46,8 +58,12 @@ struct Planned {
   Planned(py::handle source, const py::dict& given) {
     const Requests requests = requests_of(given);
     WalkOptions options;
-    options.boundary = boundary_of(source, requests.keep);
+    if (!requests.memo.is_none()) add_memo(requests.memo, options.boundary);
+    if (!requests.within.is_none()) add_outside(source, requests.within, options.boundary);
+    add_kept(source, requests.keep, options.boundary);
     walk = python::walk(source, options);
+    if (!requests.memo.is_none()) walk.memo = requests.memo;
+    untie(walk, requests.untie);
     rules = rules_of(walk, requests);
     core::Catalog catalog;
     catalog.groups = core::groups(walk.graph);

@@ -47,7 +47,12 @@ py::object Rebuilder::run() {
     const core::NodeId node = attributed_[i];
     set_dict(made_[node], patched(walk_.items[node].extra.ptr(), cursor(node)));
   }
-  return value_of(0);
+  const py::object result = value_of(0);
+  if (walk_.memo) {
+    make_memo();
+    memo_->keep_alive(walk_.items[0].object);
+  }
+  return result;
 }
 
 // What filling the next modules will touch; see the walk's.
@@ -157,7 +162,7 @@ py::object Rebuilder::filled(PyObject* container, Cursor& at) {
   }
   if (!walk_.registered.empty()) {
     const auto it = walk_.registered.find(container);
-    if (it != walk_.registered.end()) keep(it->second, copy);
+    if (it != walk_.registered.end() && !made_[it->second]) keep(it->second, copy);
   }
   return copy;
 }
@@ -196,7 +201,7 @@ const py::object& Rebuilder::value_of(NodeId node) {
 
 py::object Rebuilder::build(NodeId node) {
   const Item& item = walk_.items[node];
-  if (walk_.graph.nodes[node].fate == core::Fate::held) return item.object;
+  if (walk_.graph.nodes[node].fate == core::Fate::held) return held(node);
   if (walk_.graph.nodes[node].kind == NodeKind::tensor) return build_tensor(node);
   if (item.shape == Shape::module) {
     return types_.of(Py_TYPE(item.object.ptr())).parametrized ? blank_parametrized(item.object) : blank(item.object);
@@ -217,7 +222,7 @@ py::object Rebuilder::build(NodeId node) {
     case Shape::reduced:
       return build_reduced(node);
     case Shape::leaf:
-      return deepcopy(item.object);
+      return deepcopy(node);
     case Shape::scripted:
       return build_scripted(node);
     case Shape::weak:
@@ -228,12 +233,18 @@ py::object Rebuilder::build(NodeId node) {
   }
 }
 
+// The source's own, or what a memo has in its place.
+py::object Rebuilder::held(NodeId node) const {
+  const auto it = walk_.replaced.find(node);
+  return it == walk_.replaced.end() ? walk_.items[node].object : it->second;
+}
+
 py::object Rebuilder::build_tensor(NodeId node) {
   const Item& item = walk_.items[node];
   const core::TensorId id = walk_.graph.nodes[node].tensor;
   const at::Tensor& tensor = tensors_[id];
-  if (!tensor.defined()) return deepcopy(item.object);
-  if (tensor.is_same(walk_.graph.tensors[id].value)) return item.object;
+  if (!tensor.defined()) return deepcopy(node);
+  if (tensor.is_same(walk_.graph.tensors[id].value)) return held(node);
   const py::object result = steal(THPVariable_Wrap(tensor, Py_TYPE(item.object.ptr())));
   if (item.extra) attributed_.push_back(node);
   return result;
@@ -249,7 +260,7 @@ py::object Rebuilder::build_back(NodeId node) {
 }
 
 py::object Rebuilder::build_scripted(NodeId node) {
-  const py::object result = deepcopy(walk_.items[node].object);
+  const py::object result = deepcopy(node);
   assign_scripted_slots(node, result);
   return result;
 }
@@ -280,26 +291,46 @@ py::object Rebuilder::patched(PyObject* dict, Cursor at) {
   return copy;
 }
 
-// For what has a __deepcopy__ of its own: the memo knows every tensor and module of the clone, and all else that has
-// been made.
-py::object Rebuilder::deepcopy(const py::object& object) {
-  if (!memo_) {
-    for (NodeId node = 0; node < made_.size(); ++node) {
-      if (is_ready(node)) value_of(node);
-    }
-    memo_.emplace(walk_, tensors_);
-    for (NodeId node = 0; node < made_.size(); ++node) {
-      if (made_[node]) memo_->add(node, made_[node]);
-    }
+void Rebuilder::make_memo() {
+  if (memo_) return;
+  for (NodeId node = 0; node < made_.size(); ++node) {
+    if (is_ready(node)) value_of(node);
   }
-  return memo_->deepcopy(object);
+  memo_.emplace(walk_, tensors_, walk_.memo ? walk_.memo.cast<py::dict>() : py::dict());
+  add_made(*memo_);
 }
 
-py::object Rebuilder::copied_by_user_code(NodeId node) const { return memo_ ? memo_->find(node) : py::object(); }
+void Rebuilder::add_made(Memo& memo) const {
+  for (NodeId node = 0; node < made_.size(); ++node) {
+    if (made_[node] && !is_twin(node)) memo.add(node, made_[node]);
+  }
+}
+
+// For what has a __deepcopy__ of its own: the memo knows every tensor and module of the clone, and all else that has
+// been made. For a twin it knows the twins of what is beneath.
+py::object Rebuilder::deepcopy(NodeId node) {
+  make_memo();
+  if (!is_twin(node)) return memo_->deepcopy(walk_.items[node].object);
+  Memo own(walk_, tensors_, py::dict());
+  add_made(own);
+  own.forget(node);
+  core::walk_beneath(walk_.graph, node, [&](NodeId inner) {
+    for (const core::Slot& slot : walk_.graph.slots_of(inner)) {
+      if (slot.target != none && is_twin(slot.target) && is_ready(slot.target))
+        own.add(slot.target, value_of(slot.target));
+    }
+    return true;
+  });
+  return own.deepcopy(walk_.items[node].object);
+}
+
+py::object Rebuilder::copied_by_user_code(NodeId node) const {
+  return memo_ && !is_twin(node) ? memo_->find(node) : py::object();
+}
 
 void Rebuilder::keep(NodeId node, py::object made) {
   made_[node] = std::move(made);
-  if (memo_) memo_->add(node, made_[node]);
+  if (memo_ && !is_twin(node)) memo_->add(node, made_[node]);
 }
 
 py::object rebuild(Walk& walk, const std::vector<at::Tensor>& tensors) { return Rebuilder(walk, tensors).run(); }

@@ -69,6 +69,7 @@ class Rebuilder {
   py::object value(PyObject* source, Cursor& cursor);
   const py::object& value_of(core::NodeId node);
   py::object build(core::NodeId node);
+  py::object held(core::NodeId node) const;
   py::object build_tensor(core::NodeId node);
   py::object build_list(core::NodeId node);
   py::object build_tuple(core::NodeId node);
@@ -77,7 +78,10 @@ class Rebuilder {
   py::object build_plain(core::NodeId node);
   py::object build_reduced(core::NodeId node);
   void set_state(const py::object& object, const py::object& state);
-  py::object deepcopy(const py::object& object);
+  bool is_twin(core::NodeId node) const { return node >= walk_.first_twin; }
+  void make_memo();
+  void add_made(Memo& memo) const;
+  py::object deepcopy(core::NodeId node);
   py::object build_back(core::NodeId node);
   py::object build_scripted(core::NodeId node);
   void assign_scripted_slots(core::NodeId node, const py::object& module);

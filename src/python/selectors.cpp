@@ -1,10 +1,12 @@
-/// Resolves objects and types by themselves and leaves paths, globs and kinds to the core. `keep` is resolved on the
-/// live objects, before the walk, since the walk stops at what it names.
+/// Resolves objects, types and predicates by themselves and leaves paths, globs and kinds to the core.
 #include "python/selectors.h"
 
 #include <ramet/errors.h>
+#include <ramet/untie.h>
+#include <torch/csrc/Device.h>
+#include <torch/csrc/Dtype.h>
 
-#include <algorithm>
+#include "python/boundary.h"
 
 namespace ramet::python {
 namespace {
@@ -14,26 +16,6 @@ using core::NodeKind;
 using core::none;
 
 bool is_text(py::handle selector) { return py::isinstance<py::str>(selector); }
-
-std::string text_of(py::handle selector) {
-  if (is_text(selector)) return py::repr(selector).cast<std::string>();
-  if (selector.ptr() == Py_True) return "True";
-  if (PyType_Check(selector.ptr())) {
-    const auto module = selector.attr("__module__").cast<std::string>();
-    const auto name = selector.attr("__qualname__").cast<std::string>();
-    return (module.rfind("torch.nn.", 0) == 0 ? "nn." : "") + name;
-  }
-  return "<" + py::type::of(selector).attr("__qualname__").cast<std::string>() + " object>";
-}
-
-/// One selector, or a list of them; None and False ask for nothing.
-std::vector<py::object> listed(const py::object& given) {
-  if (given.is_none() || given.ptr() == Py_False) return {};
-  if (!PyList_Check(given.ptr()) && !PyTuple_Check(given.ptr()) && !PyAnySet_Check(given.ptr())) return {given};
-  std::vector<py::object> result;
-  for (const py::handle item : given) result.push_back(py::reinterpret_borrow<py::object>(item));
-  return result;
-}
 
 std::vector<NodeId> nodes_of(const Walk& walk, py::handle object) {
   std::vector<NodeId> result;
@@ -69,112 +51,71 @@ core::Selection select(Walk& walk, std::optional<core::Paths>& paths, const std:
   }
   if (PyType_Check(selector.ptr())) return select_type(walk, selector, text);
   const TypeFacts& facts = walk.types.of(Py_TYPE(selector.ptr()));
+  if (!facts.is_module && !facts.is_tensor && PyCallable_Check(selector.ptr()) != 0) {
+    if (!paths) paths.emplace(walk.graph);
+    const auto named = [&](std::string_view path, NodeId tensor) {
+      return selector(py::str(path.data(), path.size()), walk.items[tensor].object).cast<bool>();
+    };
+    return core::select_if(walk.graph, *paths, named, text);
+  }
   if (!facts.is_module && !facts.is_tensor) {
     throw PlanError("clone: " + mode + "=" + text +
                     " is no selector: give True, nn.Parameter, nn.Buffer, a module type, a path, a glob, a module or a "
-                    "tensor of the source, or a list of these (keep= is for plain objects)");
+                    "tensor of the source, a predicate, or a list of these (keep= is for plain objects)");
   }
   const std::vector<NodeId> nodes = nodes_of(walk, selector);
   if (nodes.empty())
     throw PlanError("clone: " + mode + "=" + text + " matches nothing: the source does not hold that object");
-  return core::select_node(walk.graph, nodes[0], text);
+  // An untied module or tensor stands for itself several times.
+  core::Selection result = core::select_node(walk.graph, nodes[0], text);
+  for (std::size_t i = 1; i < nodes.size(); ++i) {
+    const core::Selection other = core::select_node(walk.graph, nodes[i], text);
+    result.under.insert(result.under.end(), other.under.begin(), other.under.end());
+    result.slots.insert(result.slots.end(), other.slots.begin(), other.slots.end());
+  }
+  return result;
 }
 
-/// What a slot of a live object holds; null if it has no such slot.
-py::object step(py::handle object, const std::string& name) {
-  const py::str key(name);
-  const bool number = !name.empty() && name.find_first_not_of("0123456789") == name.npos && name.size() < 10;
-  if (PyDict_Check(object.ptr())) {
-    if (object.contains(key)) return object[key];
-    if (number && object.contains(py::int_(std::stol(name)))) return object[py::int_(std::stol(name))];
-    return {};
-  }
-  if (PyList_Check(object.ptr()) || PyTuple_Check(object.ptr())) {
-    if (!number || std::stoul(name) >= py::len(object)) return {};
-    return object[py::int_(std::stol(name))];
-  }
-  if (!py::hasattr(object, "__dict__")) return {};
-  const py::dict attributes = object.attr("__dict__");
-  for (const char* registered : {"_parameters", "_buffers", "_modules"}) {
-    if (!attributes.contains(registered)) continue;
-    const py::object held = attributes[registered];
-    if (PyDict_Check(held.ptr()) && held.contains(key)) return held[key];
-  }
-  return attributes.contains(key) ? py::object(attributes[key]) : py::object();
+bool copies_grads(const py::object& given) {
+  if (given.is_none() || given.equal(py::str("drop"))) return false;
+  if (given.equal(py::str("copy"))) return true;
+  throw PlanError("clone: grads=" + py::repr(given).cast<std::string>() + " is neither \"drop\" nor \"copy\"");
 }
 
-py::object resolve(py::handle source, const std::string& path) {
-  py::object object = py::reinterpret_borrow<py::object>(source);
-  for (std::size_t begin = 0; begin <= path.size() && object;) {
-    const std::size_t end = std::min(path.find('.', begin), path.size());
-    object = step(object, path.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return object;
+at::Device device_of(const py::object& given) {
+  const py::object device = torch_class("torch", "device")(given);
+  return reinterpret_cast<THPDevice*>(device.ptr())->device;
 }
 
-Walk walk_every_state(py::handle source) {
-  WalkOptions options;
-  options.every_state = true;
-  return walk(source, options);
-}
-
-// What a path names where attributes, keys and indexes do not lead on: in __slots__, in a deque. Throws if nothing.
-py::object found_by_walk(py::handle source, const std::string& path, const std::string& text) {
-  const Walk everything = walk_every_state(source);
-  const core::Paths paths(everything.graph);
-  if (const auto place = paths.find(path)) {
-    return place->node == none ? py::object(py::none()) : everything.items[place->node].object;
+at::ScalarType dtype_of(const py::object& given) {
+  if (THPDtype_Check(given.ptr())) {
+    const at::ScalarType dtype = reinterpret_cast<THPDtype*>(given.ptr())->scalar_type;
+    if (at::isFloatingType(dtype) || at::isComplexType(dtype)) return dtype;
   }
-  std::string message = "clone: keep=" + text + " matches nothing; the nearest names are ";
-  bool first = true;
-  for (const std::string& name : paths.nearest(path)) {
-    message += (std::exchange(first, false) ? "'" : ", '") + name + "'";
-  }
-  throw PlanError(message);
-}
-
-void keep_text(py::handle source, py::handle selector, const std::string& text, Types& types, Boundary& boundary) {
-  const auto path = selector.cast<std::string>();
-  if (core::is_glob(path)) {
-    const Walk everything = walk_every_state(source);
-    const auto matched = core::Paths(everything.graph).match(path);
-    for (const core::SlotId slot : matched) {
-      const NodeId target = everything.graph.slots[slot].target;
-      if (target != none) boundary.insert(everything.items[target].object.ptr());
-    }
-    if (matched.empty()) found_by_walk(source, path, text);
-    return;
-  }
-  py::object object = resolve(source, path);
-  if (!object) object = found_by_walk(source, path, text);
-  if (object.is_none()) return;
-  if (types.is_atomic(object.ptr())) {
-    throw PlanError("clone: keep=" + text + " names a value of type '" + Py_TYPE(object.ptr())->tp_name +
-                    "', which cannot change: the clone has the same value either way, and setting one side's would not "
-                    "reach the other; put it into an object of its own (a list, a dict) and keep that");
-  }
-  boundary.insert(object.ptr());
+  throw PlanError("clone: dtype=" + py::repr(given).cast<std::string>() +
+                  " is no floating or complex torch.dtype, which is what parameters can become");
 }
 
 }  // namespace
 
-Boundary boundary_of(py::handle source, const py::object& keep) {
-  Boundary boundary;
-  Types types;
-  for (const py::object& selector : listed(keep)) {
+void untie(Walk& walk, const py::object& given) {
+  const std::vector<py::object> selectors = listed(given);
+  if (selectors.empty()) return;
+  const core::Paths paths(walk.graph);
+  std::vector<core::Selection> where;
+  for (const py::object& selector : selectors) {
     const std::string text = text_of(selector);
-    if (selector.ptr() == Py_True || PyType_Check(selector.ptr())) {
-      throw PlanError("clone: keep=" + text +
-                      " is no selector for keep, which names slots: give a path, a glob or the object");
-    }
-    if (is_text(selector)) {
-      keep_text(source, selector, text, types, boundary);
+    if (selector.ptr() == Py_True) {
+      where.push_back(core::select_all_tied(walk.graph, text));
+    } else if (is_text(selector)) {
+      where.push_back(core::select_tied(walk.graph, paths, selector.cast<std::string>(), text));
     } else {
-      boundary.insert(selector.ptr());
+      throw PlanError("clone: untie=" + text +
+                      " is no selector for untie, which names slots: give True, a path or a glob");
     }
   }
-  return boundary;
+  walk.first_twin = static_cast<NodeId>(walk.items.size());
+  for (const NodeId original : core::untie(walk.graph, where)) walk.items.push_back(Item(walk.items[original]));
 }
 
 core::Rules rules_of(Walk& walk, const Requests& requests) {
@@ -203,6 +144,12 @@ core::Rules rules_of(Walk& walk, const Requests& requests) {
     }
     rules.keep.push_back(std::move(selection));
   }
+  for (const py::object& selector : listed(requests.freeze)) {
+    rules.freeze.push_back(select(walk, paths, "freeze", selector));
+  }
+  rules.grads = copies_grads(requests.grads);
+  if (!requests.device.is_none()) rules.device = device_of(requests.device);
+  if (!requests.dtype.is_none()) rules.dtype = dtype_of(requests.dtype);
   return rules;
 }
 

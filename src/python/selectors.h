@@ -7,14 +7,18 @@
 
 namespace ramet::python {
 
-/// What the user asked for, as given: one entry a mode, and keep. None where not given.
+/// What the user asked for, as given: one entry a mode, and the other rules. None where not given.
 struct Requests {
   std::vector<std::pair<core::Mode, py::object>> modes;
-  py::object keep;
+  py::object keep = py::none(), freeze = py::none(), untie = py::none(), grads = py::none(), device = py::none(),
+             dtype = py::none(), within = py::none(), memo = py::none();
 };
 
 /// The objects that `keep` names in `source`. Throws PlanError for what keep cannot do.
 Boundary boundary_of(py::handle source, const py::object& keep);
+
+/// Unties what `untie` names: nodes are added to the walk.
+void untie(Walk& walk, const py::object& untie);
 
 /// The rules for one walk. Throws PlanError for selectors that match nothing or are of no use.
 core::Rules rules_of(Walk& walk, const Requests& requests);

@@ -42,6 +42,15 @@ void Walker::run(py::handle source) {
     if (const auto it = identities_.find(container); it != identities_.end()) walk_.registered.insert(*it);
   }
   hold_beneath_kept_modules();
+  add_outside_tensors();
+}
+
+// What shares bytes with a tensor that stays outside stays tied to it.
+void Walker::add_outside_tensors() {
+  for (const auto& [object, held] : options_.boundary) {
+    const bool outside = held.leaf && held.object.ptr() == object && THPVariable_Check(object);
+    if (outside && identities_.find(object) == identities_.end()) visit(object);
+  }
 }
 
 // A model's objects lie all over memory, and most of the time of a walk would go into waiting for one after the other.
@@ -71,15 +80,25 @@ NodeId Walker::add(PyObject* object) {
     shape = Shape::leaf;
   }
   NodeId node = none;
+  const Held* held = nullptr;
+  if (!options_.boundary.empty()) {
+    const auto it = options_.boundary.find(object);
+    if (it != options_.boundary.end()) held = &it->second;
+  }
   if (facts.is_tensor) {
-    const at::Tensor& tensor = THPVariable_Unpack(object);
+    PyObject* const value = held != nullptr && THPVariable_Check(held->object.ptr()) ? held->object.ptr() : object;
+    const at::Tensor& tensor = THPVariable_Unpack(value);
     node = graph_.add_tensor(tensor);
     if (tensor.unsafeGetTensorImpl()->key_set().has(c10::DispatchKey::Python)) shape = Shape::leaf;
     graph_.tensors.back().opaque = shape == Shape::leaf;
   } else {
     node = graph_.add_node(facts.is_module ? NodeKind::module : NodeKind::object, object);
   }
-  if (options_.boundary.count(object) != 0) graph_.nodes[node].fate = core::Fate::held;
+  if (held != nullptr) {
+    graph_.nodes[node].fate = core::Fate::held;
+    if (held->leaf && !facts.is_tensor) shape = Shape::atomic;
+    if (held->object.ptr() != object) walk_.replaced[node] = held->object;
+  }
   if (!session_.empty() && session_.count(object) != 0) shape = Shape::session;
   const bool weak = weak_ && (shape == Shape::method || shape == Shape::tuple || is_hook_wrapper(object));
   walk_.items.push_back({py::reinterpret_borrow<py::object>(object), {}, shape, weak});
@@ -94,7 +113,7 @@ void Walker::expand(NodeId node) {
   const Shape shape = walk_.items[node].shape;
   if (shape == Shape::session) return expand_session(node);
   if (shape == Shape::scripted) return expand_scripted(node);
-  if (graph_.nodes[node].kind == NodeKind::module && shape != Shape::reduced) {
+  if (graph_.nodes[node].kind == NodeKind::module && shape != Shape::reduced && shape != Shape::atomic) {
     return expand_module(node, shape == Shape::leaf);
   }
   if (graph_.nodes[node].fate == core::Fate::held) return;

@@ -7,7 +7,6 @@
 
 #include <ramet/graph.h>
 
-#include <unordered_map>
 #include <unordered_set>
 
 #include "python/types.h"
@@ -27,11 +26,18 @@ struct Walk {
   std::vector<Item> items;  ///< By NodeId.
   /// Dicts of registered slots (`_parameters`) to which plain state refers too, and their nodes there.
   ska::flat_hash_map<PyObject*, core::NodeId> registered;
+  ska::flat_hash_map<core::NodeId, py::object> replaced;  ///< What a held node's slots get, if not the source's object.
+  core::NodeId first_twin = core::none;  ///< From here on nodes stand for objects a second time: untie made them.
+  py::object memo;                       ///< The user's, to be read and added to; null if none was given.
   Types types;
 };
 
-/// The objects at which the walk stops: the clone holds them as they are. All beneath a kept module is held too.
-using Boundary = std::unordered_set<PyObject*>;
+/// What the clone holds in place of an object at which the walk stops.
+struct Held {
+  py::object object;
+  bool leaf = false;  ///< Nothing beneath it is looked at; of a kept module all beneath is walked, and held too.
+};
+using Boundary = ska::flat_hash_map<PyObject*, Held>;
 
 struct WalkOptions {
   Boundary boundary;

@@ -41,6 +41,7 @@ class Walker {
     if (Py_REFCNT(container) > count) complete_identities();
   }
   void hold_beneath_kept_modules();
+  void add_outside_tensors();
 
   uint32_t name_of(PyObject* key) {
     if (PyUnicode_Check(key)) {
