@@ -46,9 +46,6 @@ struct Rules {
   std::optional<at::ScalarType> dtype;  ///< ... and what they become, if they are floating or complex.
 };
 
-/// The slots that a selection names and that hold tensors, each once.
-std::vector<SlotId> tensor_slots(const Graph& graph, const Selection& selection);
-
 /// `True`: every parameter and buffer.
 Selection select_all(std::string text);
 

@@ -68,12 +68,19 @@ std::string keep_text(const Graph& graph, const Catalog& catalog, const Rules& r
   return {};
 }
 
+/// The slots with tensors that a selection names.
+std::vector<SlotId> named_by(const Graph& graph, const Selection& where) {
+  Rules rules;
+  rules.modes.push_back({Mode::copy, where});
+  return named_slots(graph, rules);
+}
+
 /// A rule that names only what a boundary keeps can only be a mistake.
 void check_held(const Graph& graph, const Catalog& catalog, const Rules& rules, const std::vector<bool>& held) {
   if (std::find(held.begin(), held.end(), true) == held.end()) return;
   const auto check = [&](const Selection& where, const std::string& text) {
     if (where.rank < Rank::module) return;
-    const std::vector<SlotId> named = tensor_slots(graph, where);
+    const std::vector<SlotId> named = named_by(graph, where);
     const auto is_held = [&](SlotId slot) {
       return held[catalog.groups[graph.nodes[graph.slots[slot].target].tensor]];
     };
@@ -179,7 +186,7 @@ void check_modes(const Graph& graph, const Plan& plan, const Rules& rules) {
 void freeze(const Graph& graph, const Rules& rules, Plan& plan) {
   for (uint32_t i = 0; i < rules.freeze.size(); ++i) {
     const Selection& where = rules.freeze[i];
-    const std::vector<SlotId> named = tensor_slots(graph, where);
+    const std::vector<SlotId> named = named_by(graph, where);
     bool any = false;
     for (const SlotId slot : named) {
       const TensorId id = graph.nodes[graph.slots[slot].target].tensor;

@@ -156,11 +156,12 @@ class Bytes {
     const bool same = decision.dtype == at::ScalarType::Undefined;
     const std::size_t item = same ? value.element_size() : c10::elementSize(decision.dtype);
     return value.numel() * static_cast<int64_t>(item);
+  }
 
-    const core::Graph& graph_;
-    const core::Plan& plan_;
-    std::vector<char> blocks_, tensors_;
-  };
+  const core::Graph& graph_;
+  const core::Plan& plan_;
+  std::vector<char> blocks_, tensors_;
+};
 
 }  // namespace
 

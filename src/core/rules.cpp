@@ -4,9 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <utility>
-
-#include "core/beneath.h"
 
 namespace ramet::core {
 namespace {
@@ -32,34 +29,6 @@ bool is_tensor_slot(const Graph& graph, SlotId id) {
 }
 
 }  // namespace
-
-std::vector<SlotId> tensor_slots(const Graph& graph, const Selection& selection) {
-  std::vector<SlotId> result;
-  std::vector<char> met(graph.slots.size());
-  const auto add = [&](SlotId id) {
-    const NodeId target = graph.slots[id].target;
-    if (target == none || graph.nodes[target].tensor == none || std::exchange(met[id], true)) return;
-    result.push_back(id);
-  };
-  for (SlotId id = 0; id < graph.slots.size(); ++id) {
-    const SlotKind kind = graph.slots[id].kind;
-    const bool tensors = kind == SlotKind::parameter || kind == SlotKind::buffer;
-    const bool named = selection.rank == Rank::all ? tensors : selection.rank == Rank::kind && kind == selection.kind;
-    if (named) add(id);
-  }
-  Beneath beneath(graph);
-  for (const NodeId module : selection.under) {
-    beneath.walk(module, [&](NodeId node) {
-      const Node& owner = graph.nodes[node];
-      for (SlotId id = owner.first; id < owner.first + owner.count; ++id) {
-        if (graph.slots[id].kind != SlotKind::back) add(id);
-      }
-      return true;
-    });
-  }
-  for (const SlotId id : selection.slots) add(id);
-  return result;
-}
 
 std::string_view to_string(Mode mode) {
   constexpr std::array<std::string_view, 7> names{"copy", "share", "alias", "lazy", "differentiable", "init", "meta"};

@@ -71,7 +71,6 @@ py::list in_common(py::handle a, py::handle b) {
 std::vector<std::string> named(py::handle source, const py::object& selector, std::vector<std::string> paths) {
   Requests requests;
   requests.modes.emplace_back(core::Mode::share, selector);
-  requests.keep = py::none();
   Walk walked = walk(source, {});
   const core::Rules rules = rules_of(walked, requests);
   if (rules.modes.empty()) throw PlanError("clone: there is no selector");

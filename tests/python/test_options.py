@@ -1,0 +1,564 @@
+"""alias, meta, freeze, untie, grads, device, dtype: what each gives, what ties do, what is refused."""
+
+import copy
+import re
+
+import pytest
+import torch
+from torch import nn
+
+import ramet
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(6, 4)
+        self.norm = nn.LayerNorm(4)
+        self.head = nn.Linear(4, 6)
+        self.head.weight = self.embed.weight
+        self.register_buffer("steps", torch.zeros(3, dtype=torch.long))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.embed(tokens)))
+
+
+@pytest.fixture
+def model() -> Tied:
+    return Tied()
+
+
+def error(message: str) -> str:
+    return "^" + re.escape(message) + "$"
+
+
+class TestAlias:
+    def test_values_are_the_sources_and_gradients_are_not(self, model: Tied) -> None:
+        worker = ramet.clone(model, alias=True)
+        assert worker.norm.weight is not model.norm.weight
+        assert worker.norm.weight.data_ptr() == model.norm.weight.data_ptr()
+        assert isinstance(worker.norm.weight, nn.Parameter)
+        worker(torch.tensor([1])).sum().backward()
+        assert worker.norm.weight.grad is not None
+        assert model.norm.weight.grad is None
+        with torch.no_grad():
+            worker.norm.weight.fill_(7)
+        assert model.norm.weight.tolist() == [7] * 4
+
+    def test_tied_slots_stay_one_tensor(self, model: Tied) -> None:
+        worker = ramet.clone(model, alias="head")
+        assert worker.head.weight is worker.embed.weight
+        assert worker.embed.weight.data_ptr() == model.embed.weight.data_ptr()
+        assert worker.norm.weight.data_ptr() != model.norm.weight.data_ptr()
+
+    def test_the_version_counter_is_its_own(self, model: Tied) -> None:
+        worker = ramet.clone(model, alias=True)
+        before = model.norm.weight._version
+        with torch.no_grad():
+            worker.norm.weight.add_(1)
+        assert model.norm.weight._version == before
+
+    def test_a_step_of_the_worker_trains_the_source(self, model: Tied) -> None:
+        worker = ramet.clone(model, alias=nn.Parameter)
+        optimizer = torch.optim.SGD(worker.parameters(), lr=1.0)
+        before = model.norm.bias.clone()
+        worker(torch.tensor([1, 2]))[:, 0].sum().backward()
+        optimizer.step()
+        assert not torch.equal(model.norm.bias, before)
+
+    def test_strides_offsets_and_flags_are_the_sources(self) -> None:
+        holder = nn.Module()
+        base = torch.arange(20.0)
+        holder.register_buffer("part", base[3:11].view(2, 4).t())
+        holder.weight = nn.Parameter(torch.ones(2), requires_grad=False)
+        clone = ramet.clone(holder, alias=True)
+        assert clone.part.stride() == holder.part.stride()
+        assert torch.equal(clone.part, holder.part)
+        assert not clone.weight.requires_grad
+
+    def test_a_sparse_tensor_is_aliased_too(self) -> None:
+        holder = nn.Module()
+        holder.register_buffer("table", torch.eye(3).to_sparse())
+        clone = ramet.clone(holder, alias=True)
+        assert clone.table is not holder.table
+        assert clone.table._values().data_ptr() == holder.table._values().data_ptr()
+
+
+class TestMeta:
+    def test_shapes_and_ties_without_memory(self, model: Tied) -> None:
+        skeleton = ramet.clone(model, meta=True)
+        assert all(p.is_meta for p in skeleton.parameters())
+        assert skeleton.steps.is_meta
+        assert skeleton.steps.dtype == torch.long
+        assert skeleton.head.weight is skeleton.embed.weight
+        assert isinstance(skeleton.norm.weight, nn.Parameter)
+        assert skeleton.norm.weight.requires_grad
+        assert ramet.plan(model, meta=True).nbytes == 0
+
+    def test_only_what_is_named(self, model: Tied) -> None:
+        part = ramet.clone(model, meta="norm")
+        assert part.norm.weight.is_meta
+        assert torch.equal(part.head.bias, model.head.bias)
+
+    def test_views_stay_views_of_one_storage(self) -> None:
+        holder = nn.Module()
+        base = torch.arange(8.0)
+        holder.register_buffer("base", base)
+        holder.register_buffer("part", base[2:6].view(2, 2))
+        skeleton = ramet.clone(holder, meta=True)
+        assert skeleton.part.untyped_storage()._cdata == skeleton.base.untyped_storage()._cdata
+        assert skeleton.part.storage_offset() == 2
+
+    def test_it_is_loaded_by_assignment(self, model: Tied) -> None:
+        skeleton = ramet.clone(model, meta=True)
+        skeleton.load_state_dict(model.state_dict(), assign=True)
+        assert torch.equal(skeleton(torch.tensor([3])), model(torch.tensor([3])))
+
+    def test_what_is_sparse_cannot_be(self) -> None:
+        holder = nn.Module()
+        holder.register_buffer("table", torch.eye(3).to_sparse())
+        message = (
+            "clone: slot 'table': meta=True cannot apply to it: it is sparse or quantized; name it in copy or share, by "
+            "its exact path"
+        )
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(holder, meta=True)
+        assert not ramet.clone(holder, meta=True, copy="table").table.is_meta
+
+
+class TestFreeze:
+    def test_everything_of_the_clones_own(self, model: Tied) -> None:
+        frozen = ramet.clone(model, freeze=True)
+        assert not any(p.requires_grad for p in frozen.parameters())
+        assert all(p.requires_grad for p in model.parameters())
+
+    def test_what_is_shared_stays_as_it_is(self, model: Tied) -> None:
+        clone = ramet.clone(model, share="norm", freeze=True)
+        assert clone.norm.weight.requires_grad
+        assert not clone.head.weight.requires_grad
+
+    def test_one_name_freezes_a_tied_tensor(self, model: Tied) -> None:
+        clone = ramet.clone(model, freeze="head.weight")
+        assert not clone.embed.weight.requires_grad
+        assert clone.head.bias.requires_grad
+
+    @pytest.mark.parametrize("rule", [nn.LayerNorm, "norm", "norm.*", ["norm.weight", "norm.bias"]])
+    def test_by_every_selector(self, model: Tied, rule: object) -> None:
+        clone = ramet.clone(model, freeze=rule)
+        assert not clone.norm.weight.requires_grad
+        assert clone.head.bias.requires_grad
+
+    def test_an_alias_is_frozen_alone(self, model: Tied) -> None:
+        clone = ramet.clone(model, alias=True, freeze=True)
+        assert not clone.norm.weight.requires_grad
+        assert model.norm.weight.requires_grad
+
+    def test_a_shared_one_is_an_error(self, model: Tied) -> None:
+        message = (
+            "clone: slot 'norm.weight': freeze='norm' names it, and it stays the source's own (share=True): freezing it "
+            "would freeze the source; copy it, or name less in freeze"
+        )
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(model, share=True, freeze="norm")
+
+    def test_a_kept_one_is_an_error(self, model: Tied) -> None:
+        message = "clone: freeze='norm' names what keep='norm' already keeps whole; drop it, or keep less"
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(model, keep="norm", freeze="norm")
+
+    def test_everything_of_nothing_is_an_error(self, model: Tied) -> None:
+        message = (
+            "clone: freeze=True names everything of the clone's own, and there is nothing: all of it is shared or kept; "
+            "drop it, or share less"
+        )
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(model, share=True, freeze=True)
+        assert ramet.clone(nn.ReLU(), freeze=True) is not None
+
+    def test_the_plan_says_so(self, model: Tied) -> None:
+        assert ramet.plan(model, freeze="norm")["norm.bias"].why == "default, freeze='norm'"
+
+
+class TestUntie:
+    def test_the_named_slot_gets_a_tensor_of_its_own(self, model: Tied) -> None:
+        clone = ramet.clone(model, untie="head.weight")
+        assert clone.head.weight is not clone.embed.weight
+        assert torch.equal(clone.head.weight, clone.embed.weight)
+        with torch.no_grad():
+            clone.head.weight.fill_(0)
+        assert clone.embed.weight.any()
+        assert model.head.weight is model.embed.weight
+        assert not ramet.catalog(clone)
+
+    def test_what_would_be_shared_is_copied(self, model: Tied) -> None:
+        clone = ramet.clone(model, share=True, untie="head.weight")
+        assert clone.embed.weight is model.embed.weight
+        assert clone.head.weight is not model.head.weight
+        assert ramet.plan(model, share=True, untie="head.weight")["head.weight"].why == "untied"
+
+    def test_a_rule_then_names_it_alone(self, model: Tied) -> None:
+        clone = ramet.clone(model, untie="head.weight", share="embed", freeze="head.weight")
+        assert clone.embed.weight is model.embed.weight
+        assert not clone.head.weight.requires_grad
+        assert model.head.weight.requires_grad
+
+    def test_true_unties_everything(self) -> None:
+        layer = nn.Linear(2, 2)
+        layer.again = layer.weight
+        inner = nn.ModuleList([layer, layer, nn.Linear(2, 2)])
+        inner[2].weight = layer.weight
+        clone = ramet.clone(inner, untie=True)
+        tensors = [clone[0].weight, clone[0].again, clone[1].weight, clone[1].again, clone[2].weight]
+        assert len({id(t) for t in tensors}) == 5
+        assert len({t.data_ptr() for t in tensors}) == 5
+        assert clone[0] is not clone[1]
+        assert not ramet.catalog(clone)
+
+    def test_a_modules_second_path(self) -> None:
+        shared = nn.Linear(2, 2)
+        model = nn.ModuleDict({"a": nn.Sequential(shared), "b": nn.Sequential(shared)})
+        shared.parent = [model]
+        clone = ramet.clone(model, untie="b.0")
+        assert clone["a"][0] is not clone["b"][0]
+        assert clone["a"][0].weight is not clone["b"][0].weight
+        assert torch.equal(clone["b"][0].weight, shared.weight)
+        assert clone["b"][0].parent[0] is clone
+
+    def test_views_get_memory_of_their_own(self) -> None:
+        holder = nn.Module()
+        base = torch.arange(8.0)
+        holder.register_buffer("base", base)
+        holder.register_buffer("part", base[2:6])
+        clone = ramet.clone(holder, untie="part")
+        assert clone.part.untyped_storage()._cdata != clone.base.untyped_storage()._cdata
+        assert clone.part.tolist() == [2, 3, 4, 5]
+
+    def test_an_rnns_flat_weights_follow(self) -> None:
+        model = nn.ModuleList([nn.LSTM(2, 3), nn.LSTM(2, 3)])
+        model[1].weight_ih_l0 = model[0].weight_ih_l0
+        clone = ramet.clone(model, untie="1.weight_ih_l0")
+        assert clone[1]._flat_weights[0] is clone[1].weight_ih_l0
+        assert clone[0]._flat_weights[0] is clone[0].weight_ih_l0
+        assert clone[1].weight_ih_l0 is not clone[0].weight_ih_l0
+
+    def test_a_glob_unties_the_tied_ones_that_it_matches(self, model: Tied) -> None:
+        clone = ramet.clone(model, untie="head.*")
+        assert clone.head.weight is not clone.embed.weight
+
+    def test_a_module_that_clones_itself(self) -> None:
+        class Own(nn.Linear):
+            def __deepcopy__(self, memo: dict[int, object]) -> "Own":
+                made = Own(2, 2)
+                made.weight = copy.deepcopy(self.weight, memo)
+                return made
+
+        own = Own(2, 2)
+        clone = ramet.clone(nn.ModuleList([own, own]), untie="1")
+        assert clone[0] is not clone[1]
+        assert clone[0].weight is not clone[1].weight
+        assert torch.equal(clone[0].weight, clone[1].weight)
+
+    @pytest.mark.parametrize(
+        ("untie", "message"),
+        [
+            ("norm.weight", "clone: untie='norm.weight' names a slot that is not tied to anything; drop it"),
+            ("hed.weight", "clone: untie='hed.weight' matches nothing; the nearest names are 'head.weight', "),
+            ("norm.*", "clone: untie='norm.*' matches no tensor that is tied"),
+            (
+                nn.LayerNorm,
+                "clone: untie=nn.LayerNorm is no selector for untie, which names slots: give True, a path or",
+            ),
+        ],
+    )
+    def test_what_is_not_tied_is_an_error(self, model: Tied, untie: object, message: str) -> None:
+        with pytest.raises(ramet.PlanError, match="^" + re.escape(message)):
+            ramet.clone(model, untie=untie)
+
+    def test_a_tensor_reached_through_a_module_with_two_names(self) -> None:
+        layer = nn.Linear(2, 2)
+        model = nn.ModuleDict({"a": layer, "b": layer})
+        message = (
+            "clone: untie='b.weight' is reached through module 'b', which has two names: untie the module, by untie='b'"
+        )
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(model, untie="b.weight")
+
+    def test_what_is_beneath_a_kept_module_is_an_error(self, model: Tied) -> None:
+        message = (
+            "clone: slot 'head.weight': untie names it, and it is beneath what keep keeps: the source's own object cannot "
+            "change; drop one of the two"
+        )
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(model, keep="head", untie="head.weight")
+
+
+class TestGrads:
+    def test_they_are_dropped_unless_asked_for(self, model: Tied) -> None:
+        model(torch.tensor([1])).sum().backward()
+        assert ramet.clone(model).norm.weight.grad is None
+        clone = ramet.clone(model, grads="copy")
+        for mine, theirs in zip(clone.parameters(), model.parameters(), strict=True):
+            assert torch.equal(mine.grad, theirs.grad)
+            assert mine.grad.data_ptr() != theirs.grad.data_ptr()
+
+    def test_a_shared_one_is_the_same_anyway(self, model: Tied) -> None:
+        model(torch.tensor([1])).sum().backward()
+        clone = ramet.clone(model, share="norm", grads="copy")
+        assert clone.norm.weight.grad is model.norm.weight.grad
+
+    def test_they_are_counted_in_the_plan(self, model: Tied) -> None:
+        without = ramet.plan(model, grads="copy").nbytes
+        model(torch.tensor([1])).sum().backward()
+        assert ramet.plan(model, grads="copy").nbytes == without + sum(4 * p.numel() for p in model.parameters())
+
+    def test_they_follow_the_dtype(self, model: Tied) -> None:
+        model(torch.tensor([1])).sum().backward()
+        assert ramet.clone(model, grads="copy", dtype=torch.float64).norm.weight.grad.dtype == torch.float64
+
+    def test_a_meta_tensor_has_none(self, model: Tied) -> None:
+        message = (
+            "clone: slot 'norm.weight': grads cannot be copied to it, for meta='norm' gives it values of its own or none; "
+            "drop grads, or that rule"
+        )
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(model, meta="norm", grads="copy")
+
+    def test_only_two_words_are_known(self, model: Tied) -> None:
+        with pytest.raises(ramet.PlanError, match=error('clone: grads=\'yes\' is neither "drop" nor "copy"')):
+            ramet.clone(model, grads="yes")  # type: ignore[arg-type]
+
+
+class TestDtype:
+    def test_floating_tensors_become_of_it_and_others_do_not(self, model: Tied) -> None:
+        clone = ramet.clone(model, dtype=torch.float64)
+        assert {p.dtype for p in clone.parameters()} == {torch.float64}
+        assert clone.steps.dtype == torch.long
+        assert torch.equal(clone.norm.weight, model.norm.weight.double())
+        assert clone.head.weight is clone.embed.weight
+        assert isinstance(clone.head.weight, nn.Parameter)
+        assert torch.equal(clone(torch.tensor([1])), copy.deepcopy(model).double()(torch.tensor([1])))
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.complex64])
+    def test_views_stay_views(self, dtype: torch.dtype) -> None:
+        holder = nn.Module()
+        base = torch.arange(100000.0)
+        for name, view in {"a": base[7:20], "b": base[10:30:2], "c": base[90000:90010].view(2, 5).t()}.items():
+            holder.register_buffer(name, view)
+        clone = ramet.clone(holder, dtype=dtype)
+        for name in "abc":
+            assert torch.equal(getattr(clone, name), getattr(holder, name).to(dtype))
+            assert getattr(clone, name).stride() == getattr(holder, name).stride()
+        clone.a.zero_()
+        assert clone.b[:5].tolist() == [0] * 5
+        assert clone.b[5] == 20
+
+    def test_bytes_are_planned_in_the_new_dtype(self, model: Tied) -> None:
+        floats = sum(p.numel() for p in model.parameters())
+        assert ramet.plan(model, dtype=torch.float16).nbytes == 2 * floats + 24
+
+    def test_a_tensor_in_plain_state_changes_only_if_tied(self) -> None:
+        holder = nn.Linear(2, 2)
+        holder.same = [holder.weight.detach()]
+        holder.other = torch.ones(2)
+        clone = ramet.clone(holder, dtype=torch.float64)
+        assert clone.same[0].dtype == torch.float64
+        assert clone.same[0].data_ptr() == clone.weight.data_ptr()
+        assert clone.other.dtype == torch.float32
+
+    @pytest.mark.parametrize(("rule", "word"), [("share", "shared"), ("alias", "aliased"), ("keep", "kept")])
+    def test_what_stays_the_sources_cannot_change(self, model: Tied, rule: str, word: str) -> None:
+        message = (
+            f"clone: slot 'norm.weight' (cpu, Float): dtype=Double cannot apply to it: it would have to change, and it is "
+            f"{word}: move the source before, or copy it"
+        )
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(model, dtype=torch.float64, **{rule: "norm"})
+        assert ramet.clone(model, dtype=torch.float32, share=True).norm.weight is model.norm.weight
+
+    def test_complex_to_real_is_an_error(self) -> None:
+        holder = nn.Module()
+        holder.weight = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+        with pytest.raises(ramet.PlanError, match=r"it is complex, and would lose its imaginary part"):
+            ramet.clone(holder, dtype=torch.float32)
+        assert ramet.clone(holder, dtype=torch.complex128).weight.dtype == torch.complex128
+
+    def test_one_of_two_dtypes_over_the_same_bytes_is_an_error(self) -> None:
+        holder = nn.Module()
+        bits = torch.arange(4, dtype=torch.int32)
+        holder.register_buffer("bits", bits)
+        holder.register_buffer("floats", bits.view(torch.float32))
+        message = (
+            "it has bytes in common with 'bits', which is of another dtype (Float and Int): cast neither, or untie"
+        )
+        with pytest.raises(ramet.PlanError, match=re.escape(message)):
+            ramet.clone(holder, dtype=torch.float64)
+        assert ramet.clone(holder, dtype=torch.float64, untie="floats").floats.dtype == torch.float64
+
+    @pytest.mark.parametrize("dtype", [torch.int32, "float32", torch.bool])
+    def test_only_floating_and_complex_ones_are_taken(self, model: Tied, dtype: torch.dtype) -> None:
+        with pytest.raises(ramet.PlanError, match="is no floating or complex torch.dtype"):
+            ramet.clone(model, dtype=dtype)
+
+    def test_a_sparse_buffer_is_cast(self) -> None:
+        holder = nn.Module()
+        holder.register_buffer("table", torch.eye(3).to_sparse())
+        assert ramet.clone(holder, dtype=torch.float64).table.dtype == torch.float64
+
+
+class TestDevice:
+    def test_the_same_device_changes_nothing(self, model: Tied) -> None:
+        clone = ramet.clone(model, device="cpu", share="norm")
+        assert clone.norm.weight is model.norm.weight
+
+    def test_to_another_device_with_ties(self, model: Tied) -> None:
+        clone = ramet.clone(model, device=torch.device("meta"))
+        assert clone.head.weight.is_meta
+        assert clone.head.weight is clone.embed.weight
+        assert isinstance(clone.head.weight, nn.Parameter)
+
+    def test_what_is_shared_cannot_move(self, model: Tied) -> None:
+        message = (
+            "clone: slot 'norm.weight' (cpu, Float): device=meta cannot apply to it: it would have to change, and it is "
+            "shared: move the source before, or copy it"
+        )
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(model, device="meta", share="norm")
+
+    def test_a_tensor_that_clones_itself_cannot(self) -> None:
+        lazy = nn.LazyLinear(3)
+        with pytest.raises(ramet.PlanError, match=r"clone first, then move the clone by \.to\(\)"):
+            ramet.clone(lazy, device="meta")
+
+    @pytest.mark.cuda
+    def test_to_an_accelerator_and_back(self, model: Tied) -> None:
+        clone = ramet.clone(model, device="cuda", dtype=torch.float16)
+        assert clone.head.weight.is_cuda
+        assert clone.head.weight is clone.embed.weight
+        back = ramet.clone(clone, device="cpu", dtype=torch.float32)
+        assert torch.equal(back.norm.weight, model.norm.weight.half().float())
+
+
+class TestPredicate:
+    def test_it_is_asked_with_path_and_tensor(self, model: Tied) -> None:
+        asked: dict[str, torch.Tensor] = {}
+
+        def small(path: str, tensor: torch.Tensor) -> bool:
+            asked[path] = tensor
+            return tensor.numel() == 4
+
+        clone = ramet.clone(model, share=small)
+        assert clone.norm.weight is model.norm.weight
+        assert clone.head.bias is not model.head.bias
+        assert asked["norm.weight"] is model.norm.weight
+
+    def test_it_ranks_as_a_glob(self, model: Tied) -> None:
+        clone = ramet.clone(model, share=lambda path, _: path.startswith("norm"), copy="norm.bias")
+        assert clone.norm.weight is model.norm.weight
+        assert clone.norm.bias is not model.norm.bias
+
+    def test_one_that_matches_nothing_is_an_error(self, model: Tied) -> None:
+        with pytest.raises(ramet.PlanError, match=r"matches nothing: it is true of no tensor$"):
+            ramet.clone(model, share=lambda path, tensor: False)
+
+    def test_its_own_errors_come_through(self, model: Tied) -> None:
+        with pytest.raises(ZeroDivisionError):
+            ramet.clone(model, share=lambda path, tensor: 1 / 0)
+
+
+class TestMemo:
+    def test_it_gets_every_module_and_tensor(self, model: Tied) -> None:
+        memo: dict[int, object] = {}
+        clone = ramet.clone(model, memo=memo)
+        assert memo[id(model)] is clone
+        assert memo[id(model.head)] is clone.head
+        assert memo[id(model.norm.weight)] is clone.norm.weight
+        assert copy.deepcopy([model.norm], memo)[0] is clone.norm
+
+    def test_what_it_has_is_used(self, model: Tied) -> None:
+        norm, weight = nn.LayerNorm(4), nn.Parameter(torch.zeros(6, 4))
+        memo = {id(model.norm): norm, id(model.embed.weight): weight}
+        clone = ramet.clone(model, memo=memo)
+        assert clone.norm is norm
+        assert clone.head.weight is weight
+        assert clone.embed.weight is weight
+        assert ramet.clone(model, memo={id(model): norm}) is norm
+
+    def test_a_view_over_a_copied_storage_stays_one(self) -> None:
+        holder = nn.Linear(3, 3)
+        view = holder.weight.detach()[1]
+        memo: dict[int, object] = {}
+        clone = ramet.clone(holder, memo=memo)
+        assert copy.deepcopy(view, memo).data_ptr() == clone.weight[1].data_ptr()
+
+    def test_within_a_classs_own_deepcopy(self) -> None:
+        class Own:
+            def __init__(self, module: nn.Module) -> None:
+                self.module = module
+
+            def __deepcopy__(self, memo: dict[int, object]) -> "Own":
+                return Own(ramet.clone(self.module, memo=memo))
+
+        layer = nn.Linear(2, 2)
+        first, second = copy.deepcopy((Own(layer), layer))
+        assert first.module is second
+
+
+class TestWithin:
+    class Part(nn.Module):
+        def __init__(self, root: nn.Module, weight: nn.Parameter) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 6)
+            self.layer.weight = weight
+            self.norm = nn.LayerNorm(4)
+            self.parents = [root]
+
+    @pytest.fixture
+    def root(self) -> nn.Module:
+        root = nn.Module()
+        root.embed = nn.Embedding(6, 4)
+        root.part = self.Part(root, root.embed.weight)
+        root.part.layer.view = root.embed.weight.detach()[1:3]
+        root.part.peer = [root.embed]
+        return root
+
+    def test_ties_and_references_to_the_rest_stay(self, root: nn.Module) -> None:
+        clone = ramet.clone(root.part, within=root)
+        assert clone is not root.part
+        assert clone.layer.weight is root.embed.weight
+        assert clone.parents[0] is root
+        assert clone.peer[0] is root.embed
+        assert clone.layer.view.data_ptr() == root.embed.weight[1:3].data_ptr()
+        assert clone.norm.weight is not root.part.norm.weight
+        assert clone.layer is not root.part.layer
+
+    def test_without_it_all_comes_along(self, root: nn.Module) -> None:
+        clone = ramet.clone(root.part)
+        assert clone.layer.weight is not root.embed.weight
+        assert clone.parents[0] is not root
+        assert clone.parents[0].part is clone
+
+    def test_a_module_registered_in_both_stays_the_roots(self, root: nn.Module) -> None:
+        root.part.shared = root.embed
+        assert ramet.clone(root.part, within=root).shared is root.embed
+
+    def test_a_session_of_parts(self, root: nn.Module) -> None:
+        root.other = nn.Linear(4, 6)
+        root.other.weight = root.part.layer.weight
+        root.other.bias = root.part.layer.bias
+        part, other = ramet.clone((root.part, root.other), within=root)
+        assert other.weight is root.embed.weight
+        assert part.layer.bias is other.bias
+        assert other.bias is not root.other.bias
+
+    def test_a_source_that_is_not_in_it_is_an_error(self, root: nn.Module) -> None:
+        message = (
+            "clone: within=<Module object>: the source (a module of type 'Linear') is not registered in it, at any depth; "
+            "leave within out, or give the module that holds it"
+        )
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(nn.Linear(2, 2), within=root)
+
+    def test_what_is_no_module_is_an_error(self, root: nn.Module) -> None:
+        message = "clone: within='root' is no module: give the module that the source is a part of"
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(root.part, within="root")  # type: ignore[arg-type]
