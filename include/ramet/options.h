@@ -30,7 +30,10 @@ TypeSelector type() {
           "ramet::type<" + c10::demangle(typeid(T).name()) + ">()"};
 }
 
-/// What a rule applies to: `true`, a kind, a type, a path or a glob, or a module or tensor of the source.
+/// Whether a rule names a tensor slot, asked with its first path.
+using Predicate = std::function<bool(std::string_view path, const at::Tensor& tensor)>;
+
+/// What a rule applies to: `true`, a kind, a type, a path or a glob, a module or tensor of the source, or a predicate.
 class Selector {
  public:
   /// A module, a tensor or shared state, by identity.
@@ -38,7 +41,7 @@ class Selector {
     const void* identity;
     std::string text;
   };
-  using Value = std::variant<bool, Kind, TypeSelector, std::string, Object>;
+  using Value = std::variant<bool, Kind, TypeSelector, std::string, Object, Predicate>;
 
   template <std::same_as<bool> B>
   Selector(B everything) : value_(everything) {}
@@ -52,6 +55,10 @@ class Selector {
   Selector(const H& holder) : Selector(static_cast<const torch::nn::Module&>(*holder)) {}
   template <class T>
   Selector(const std::shared_ptr<T>& object) : value_(Object{identity(object.get()), "<an object>"}) {}
+
+  template <class F>
+  requires std::is_invocable_r_v<bool, const F&, std::string_view, const at::Tensor&> Selector(F predicate)
+      : value_(Predicate(std::move(predicate))) {}
 
   const Value& value() const { return value_; }
 
@@ -81,6 +88,14 @@ class CloneOptions {
   CloneOptions& share(Selector where) { return mode(core::Mode::share, {std::move(where)}); }
   CloneOptions& share(Selectors where) { return mode(core::Mode::share, where); }
 
+  /// Tensors that get a tensor of their own over the source's memory: the same values, a gradient of the clone's own.
+  CloneOptions& alias(Selector where) { return mode(core::Mode::alias, {std::move(where)}); }
+  CloneOptions& alias(Selectors where) { return mode(core::Mode::alias, where); }
+
+  /// Tensors that get no values: they stand on the meta device, ties included.
+  CloneOptions& meta(Selector where) { return mode(core::Mode::meta, {std::move(where)}); }
+  CloneOptions& meta(Selectors where) { return mode(core::Mode::meta, where); }
+
   /// Slots that hold the source's own object, uncloned: a module with all beneath it, a tensor, shared state. Exact
   /// paths, globs and objects.
   CloneOptions& keep(Selector where) { return keep({std::move(where)}); }
@@ -89,8 +104,58 @@ class CloneOptions {
     return *this;
   }
 
+  /// Tensors of the clone's own that shall not require grad; `true`: all that are its own.
+  CloneOptions& freeze(Selector where) { return freeze({std::move(where)}); }
+  CloneOptions& freeze(Selectors where) {
+    freezes_.insert(freezes_.end(), where.begin(), where.end());
+    return *this;
+  }
+
+  /// Tied slots that get a tensor (a module) of their own: paths and globs, or `true` for every tie. What would be
+  /// shared or aliased there is copied.
+  CloneOptions& untie(Selector where) { return untie({std::move(where)}); }
+  CloneOptions& untie(Selectors where) {
+    unties_.insert(unties_.end(), where.begin(), where.end());
+    return *this;
+  }
+
+  /// Whether what is copied gets a copy of its gradient too.
+  CloneOptions& grads(bool copied) {
+    grads_ = copied;
+    return *this;
+  }
+
+  /// Where the clone's own parameters and buffers go, with what is tied to them, on the way.
+  CloneOptions& device(at::Device device) {
+    device_ = device;
+    return *this;
+  }
+
+  /// What they become if they are floating or complex, as in `Module::to`.
+  CloneOptions& dtype(at::ScalarType dtype) {
+    dtype_ = dtype;
+    return *this;
+  }
+
+  /// A module that the source is a part of, which must outlive the call: what is registered elsewhere in it stays its
+  /// own where the source refers to it.
+  CloneOptions& within(const torch::nn::Module& root) {
+    within_ = &root;
+    return *this;
+  }
+  template <detail::Holder H>
+  CloneOptions& within(const H& root) {
+    return within(static_cast<const torch::nn::Module&>(*root));
+  }
+
   const std::vector<std::pair<core::Mode, Selector>>& modes() const { return modes_; }
   const std::vector<Selector>& keeps() const { return keeps_; }
+  const std::vector<Selector>& freezes() const { return freezes_; }
+  const std::vector<Selector>& unties() const { return unties_; }
+  bool grads() const { return grads_; }
+  const std::optional<at::Device>& device() const { return device_; }
+  const std::optional<at::ScalarType>& dtype() const { return dtype_; }
+  const torch::nn::Module* within() const { return within_; }
 
  private:
   CloneOptions& mode(core::Mode mode, Selectors where) {
@@ -99,7 +164,11 @@ class CloneOptions {
   }
 
   std::vector<std::pair<core::Mode, Selector>> modes_;
-  std::vector<Selector> keeps_;
+  std::vector<Selector> keeps_, freezes_, unties_;
+  bool grads_ = false;
+  std::optional<at::Device> device_;
+  std::optional<at::ScalarType> dtype_;
+  const torch::nn::Module* within_ = nullptr;
 };
 
 }  // namespace ramet

@@ -2,6 +2,7 @@
 #include <ramet/clone.h>
 #include <ramet/errors.h>
 #include <ramet/materialize.h>
+#include <ramet/untie.h>
 
 #include "nn/rebuild.h"
 
@@ -22,15 +23,21 @@ std::string text_of(const Selector& selector) {
     std::string operator()(const TypeSelector& type) const { return type.text; }
     std::string operator()(const std::string& path) const { return quoted(path); }
     std::string operator()(const Selector::Object& object) const { return object.text; }
+    std::string operator()(const Predicate&) const { return "<a predicate>"; }
   };
   return std::visit(Text(), selector.value());
 }
 
-NodeId node_of(const core::Graph& graph, const Selector::Object& object) {
+/// Several if untie made it stand for itself several times.
+std::vector<NodeId> nodes_of(const core::Graph& graph, const Selector::Object& object) {
+  std::vector<NodeId> result;
   for (NodeId node = 0; node < graph.nodes.size(); ++node) {
-    if (graph.nodes[node].object == object.identity) return node;
+    if (graph.nodes[node].object == object.identity) result.push_back(node);
   }
-  throw PlanError("clone: " + object.text + " matches nothing: the source does not hold that object");
+  if (result.empty()) {
+    throw PlanError("clone: " + object.text + " matches nothing: the source does not hold that object");
+  }
+  return result;
 }
 
 /// Turns selectors into selections of one walk.
@@ -53,7 +60,20 @@ class Resolver {
   }
   Selection operator()(const std::string& path) { return core::select_path(graph_, paths(), path, quoted(path)); }
   Selection operator()(const Selector::Object& object) const {
-    return core::select_node(graph_, node_of(graph_, object), object.text);
+    const std::vector<NodeId> nodes = nodes_of(graph_, object);
+    Selection result = core::select_node(graph_, nodes[0], object.text);
+    for (std::size_t i = 1; i < nodes.size(); ++i) {
+      const Selection other = core::select_node(graph_, nodes[i], object.text);
+      result.under.insert(result.under.end(), other.under.begin(), other.under.end());
+      result.slots.insert(result.slots.end(), other.slots.begin(), other.slots.end());
+    }
+    return result;
+  }
+  Selection operator()(const Predicate& predicate) {
+    const auto named = [&](std::string_view path, NodeId node) {
+      return predicate(path, graph_.tensors[graph_.nodes[node].tensor].value);
+    };
+    return core::select_if(graph_, paths(), named, "<a predicate>");
   }
 
   const core::Paths& paths() {
@@ -71,7 +91,7 @@ class Resolver {
 Selection kept(const nn::Walk& walk, Resolver& resolver, const Selector& selector) {
   Selection result{core::Rank::module, core::SlotKind::parameter, text_of(selector), {}, {}};
   if (const auto* object = std::get_if<Selector::Object>(&selector.value())) {
-    result.under = {node_of(walk.graph, *object)};
+    result.under = nodes_of(walk.graph, *object);
     return result;
   }
   const auto* path = std::get_if<std::string>(&selector.value());
@@ -92,20 +112,39 @@ Selection kept(const nn::Walk& walk, Resolver& resolver, const Selector& selecto
   throw PlanError(message);
 }
 
-struct Planned {
-  Planned(const detail::Source& source, const CloneOptions& options) : walk(nn::walk(source)) {
-    Resolver resolver(walk);
-    for (const Selector& selector : options.keeps()) {
-      rules.keep.push_back(kept(walk, resolver, selector));
-      for (const NodeId node : rules.keep.back().under) nn::hold(walk.graph, node);
-      for (const core::SlotId slot : rules.keep.back().slots) {
-        if (walk.graph.slots[slot].target != none) nn::hold(walk.graph, walk.graph.slots[slot].target);
-      }
+/// Unties what the selectors name: nodes are added to the walk.
+void untie(nn::Walk& walk, const std::vector<Selector>& selectors) {
+  if (selectors.empty()) return;
+  const core::Paths paths(walk.graph);
+  std::vector<Selection> where;
+  for (const Selector& selector : selectors) {
+    const std::string text = text_of(selector);
+    const bool* everything = std::get_if<bool>(&selector.value());
+    if (everything != nullptr && *everything) {
+      where.push_back(core::select_all_tied(walk.graph, text));
+    } else if (const auto* path = std::get_if<std::string>(&selector.value())) {
+      where.push_back(core::select_tied(walk.graph, paths, *path, text));
+    } else {
+      throw PlanError("clone: untie=" + text +
+                      " is no selector for untie, which names slots: give true, a path or a glob");
     }
-    if (!rules.keep.empty()) nn::hold_unreached(walk.graph);
+  }
+  for (const NodeId original : core::untie(walk.graph, where)) walk.items.push_back(nn::Item(walk.items[original]));
+}
+
+struct Planned {
+  Planned(const detail::Source& source, const CloneOptions& options) : walk(nn::walk(source, options.within())) {
+    hold(options.keeps());
+    untie(walk, options.unties());
+    Resolver resolver(walk);
     for (const auto& [mode, selector] : options.modes()) {
       rules.modes.push_back({mode, std::visit(resolver, selector.value())});
     }
+    for (const Selector& selector : options.freezes()) rules.freeze.push_back(std::visit(resolver, selector.value()));
+    rules.grads = options.grads();
+    rules.device = options.device();
+    rules.dtype = options.dtype();
+    check_dtype();
     core::Catalog catalog;
     catalog.groups = core::groups(walk.graph);
     plan = core::plan(walk.graph, catalog, rules);
@@ -114,6 +153,25 @@ struct Planned {
   nn::Walk walk;
   core::Rules rules;
   core::Plan plan;
+
+ private:
+  void hold(const std::vector<Selector>& keeps) {
+    Resolver resolver(walk);
+    for (const Selector& selector : keeps) {
+      rules.keep.push_back(kept(walk, resolver, selector));
+      for (const NodeId node : rules.keep.back().under) nn::hold(walk.graph, node);
+      for (const core::SlotId slot : rules.keep.back().slots) {
+        if (walk.graph.slots[slot].target != none) nn::hold(walk.graph, walk.graph.slots[slot].target);
+      }
+    }
+    if (!rules.keep.empty()) nn::hold_unreached(walk.graph);
+  }
+
+  void check_dtype() const {
+    if (!rules.dtype || at::isFloatingType(*rules.dtype) || at::isComplexType(*rules.dtype)) return;
+    throw PlanError("clone: dtype=" + std::string(c10::toString(*rules.dtype)) +
+                    " is neither floating nor complex, which is what parameters can become");
+  }
 };
 
 void check(const detail::Source& source) {

@@ -1,8 +1,11 @@
 /// The walk over torch::nn modules: the dictionaries first, then the members that refer to something else.
 #include "nn/walk.h"
 
+#include <c10/util/Type.h>
 #include <c10/util/flat_hash_map.h>
+#include <ramet/errors.h>
 
+#include <set>
 #include <typeindex>
 
 #include "nn/access.h"
@@ -19,7 +22,8 @@ class Walker final : public Visitor {
  public:
   explicit Walker(Walk& walk) : walk_(walk), graph_(walk.graph), own_slots_(walk.graph) {}
 
-  void run(const detail::Source& source) {
+  void run(const detail::Source& source, const torch::nn::Module* within) {
+    if (within != nullptr) add_outside(source, *within);
     if (!source.session) {
       visit(source.modules.at(0));
     } else {
@@ -34,6 +38,8 @@ class Walker final : public Visitor {
       const auto it = identities_.find(module);
       if (it != identities_.end()) graph_.slots[slot].target = it->second;
     }
+    // What shares bytes with a tensor that stays outside stays tied to it.
+    for (const at::Tensor& tensor : outside_tensors_) visit(tensor);
     for (const NodeId node : kept_) hold(graph_, node);
     if (!kept_.empty()) hold_unreached(graph_);
   }
@@ -87,10 +93,43 @@ class Walker final : public Visitor {
   // A key with a dot would read as two steps of a path: it has none.
   uint32_t named(std::string_view name) { return name.find('.') == name.npos ? graph_.add_name(name) : none; }
 
+  // Everything registered in `root`, but not through the source.
+  void add_outside(const detail::Source& source, const torch::nn::Module& root) {
+    std::set<const torch::nn::Module*> inside;
+    root.apply([&](const torch::nn::Module& module) { inside.insert(&module); });
+    const std::set<const torch::nn::Module*> own(source.modules.begin(), source.modules.end());
+    for (const torch::nn::Module* module : own) {
+      if (module == nullptr || inside.count(module) != 0) continue;
+      throw PlanError("clone: within=<a " + root.name() + ">: the source (a module of type '" +
+                      c10::demangle(typeid(*module).name()) +
+                      "') is not registered in it, at any depth; leave within out, or give the module that holds it");
+    }
+    std::vector<const torch::nn::Module*> work{&root};
+    while (!work.empty()) {
+      torch::nn::Module& module = *const_cast<torch::nn::Module*>(work.back());
+      work.pop_back();
+      if (own.count(&module) != 0 || !outside_.insert(&module).second) continue;
+      for (const auto* tensors : {&detail::Dictionaries::parameters(module), &detail::Dictionaries::buffers(module)}) {
+        for (const auto& item : *tensors) {
+          if (!item.value().defined()) continue;
+          outside_.insert(item.value().unsafeGetTensorImpl());
+          outside_tensors_.push_back(item.value());
+        }
+      }
+      for (const auto& item : detail::Dictionaries::children(module)) {
+        if (item.value()) work.push_back(item.value().get());
+      }
+    }
+  }
+
+  // At the boundary: kept as it is.
+  bool is_outside(const void* object) const { return !outside_.empty() && outside_.count(object) != 0; }
+
   NodeId visit(const torch::nn::Module* module) {
     const auto [it, added] = identities_.emplace(module, none);
     if (added) {
       const NodeId node = it->second = add(NodeKind::module, module);
+      if (is_outside(module)) graph_.nodes[node].fate = core::Fate::held;
       // The walk only reads; a Visitor gets mutable members because rebuild writes those of the copy.
       walk_.items[node].module = const_cast<torch::nn::Module*>(module);
       return node;
@@ -102,7 +141,8 @@ class Walker final : public Visitor {
     const auto [it, added] = identities_.emplace(tensor.unsafeGetTensorImpl(), none);
     if (added) {
       walk_.items.emplace_back();
-      return it->second = graph_.add_tensor(tensor);
+      it->second = graph_.add_tensor(tensor);
+      if (is_outside(tensor.unsafeGetTensorImpl())) graph_.nodes[it->second].fate = core::Fate::held;
     }
     return it->second;
   }
@@ -130,6 +170,7 @@ class Walker final : public Visitor {
   }
 
   void expand_module(NodeId node) {
+    if (is_outside(walk_.items[node].module)) return;
     torch::nn::Module& module = *walk_.items[node].module;
     for (const auto& item : detail::Dictionaries::parameters(module)) {
       add_tensor_slot(node, SlotKind::parameter, item.key(), item.value());
@@ -165,14 +206,16 @@ class Walker final : public Visitor {
   std::vector<std::pair<core::SlotId, const torch::nn::Module*>> backs_;
   std::vector<std::pair<NodeId, std::function<void(Visitor&)>>> groups_;  // in the order of their nodes
   std::size_t next_group_ = 0;
+  std::set<const void*> outside_;  // modules and tensors that stay those of the root that the source is a part of
+  std::vector<at::Tensor> outside_tensors_;
   std::vector<NodeId> kept_;  // by a `keep` in a member list
 };
 
 }  // namespace
 
-Walk walk(const detail::Source& source) {
+Walk walk(const detail::Source& source, const torch::nn::Module* within) {
   Walk result;
-  Walker(result).run(source);
+  Walker(result).run(source, within);
   return result;
 }
 

@@ -22,7 +22,10 @@ struct Walk {
   std::vector<Item> items;  ///< By NodeId.
 };
 
-Walk walk(const detail::Source& source);
+/// `within`: the module that the source is a part of, or null. What is registered in it by a path that does not pass
+/// through the source is held, and nothing beneath it looked at. Throws PlanError if the source is not registered in
+/// it.
+Walk walk(const detail::Source& source, const torch::nn::Module* within = nullptr);
 
 /// Finds, for a member, the registered slot of its own module that holds the same object: such a member needs no slot,
 /// it follows that one. Looks from where it found the last one, since members are listed much as they are registered.

@@ -118,7 +118,8 @@ class TestMeta:
         holder = nn.Module()
         holder.register_buffer("table", torch.eye(3).to_sparse())
         message = (
-            "clone: slot 'table': meta=True cannot apply to it: it is sparse or quantized; name it in copy or share, by "
+            "clone: slot 'table': meta=True cannot apply to it: it is sparse or quantized; name it in "
+            "copy or share, by "
             "its exact path"
         )
         with pytest.raises(ramet.PlanError, match=error(message)):
@@ -155,7 +156,8 @@ class TestFreeze:
 
     def test_a_shared_one_is_an_error(self, model: Tied) -> None:
         message = (
-            "clone: slot 'norm.weight': freeze='norm' names it, and it stays the source's own (share=True): freezing it "
+            "clone: slot 'norm.weight': freeze='norm' names it, and it stays the source's own "
+            "(share=True): freezing it "
             "would freeze the source; copy it, or name less in freeze"
         )
         with pytest.raises(ramet.PlanError, match=error(message)):
@@ -168,7 +170,8 @@ class TestFreeze:
 
     def test_everything_of_nothing_is_an_error(self, model: Tied) -> None:
         message = (
-            "clone: freeze=True names everything of the clone's own, and there is nothing: all of it is shared or kept; "
+            "clone: freeze=True names everything of the clone's own, and there is nothing: all of it "
+            "is shared or kept; "
             "drop it, or share less"
         )
         with pytest.raises(ramet.PlanError, match=error(message)):
@@ -285,7 +288,8 @@ class TestUntie:
 
     def test_what_is_beneath_a_kept_module_is_an_error(self, model: Tied) -> None:
         message = (
-            "clone: slot 'head.weight': untie names it, and it is beneath what keep keeps: the source's own object cannot "
+            "clone: slot 'head.weight': untie names it, and it is beneath what keep keeps: the "
+            "source's own object cannot "
             "change; drop one of the two"
         )
         with pytest.raises(ramet.PlanError, match=error(message)):
@@ -317,7 +321,8 @@ class TestGrads:
 
     def test_a_meta_tensor_has_none(self, model: Tied) -> None:
         message = (
-            "clone: slot 'norm.weight': grads cannot be copied to it, for meta='norm' gives it values of its own or none; "
+            "clone: slot 'norm.weight': grads cannot be copied to it, for meta='norm' gives it values "
+            "of its own or none; "
             "drop grads, or that rule"
         )
         with pytest.raises(ramet.PlanError, match=error(message)):
@@ -368,7 +373,8 @@ class TestDtype:
     @pytest.mark.parametrize(("rule", "word"), [("share", "shared"), ("alias", "aliased"), ("keep", "kept")])
     def test_what_stays_the_sources_cannot_change(self, model: Tied, rule: str, word: str) -> None:
         message = (
-            f"clone: slot 'norm.weight' (cpu, Float): dtype=Double cannot apply to it: it would have to change, and it is "
+            f"clone: slot 'norm.weight' (cpu, Float): dtype=Double cannot apply to it: it would have to "
+            "change, and it is "
             f"{word}: move the source before, or copy it"
         )
         with pytest.raises(ramet.PlanError, match=error(message)):
@@ -396,7 +402,7 @@ class TestDtype:
 
     @pytest.mark.parametrize("dtype", [torch.int32, "float32", torch.bool])
     def test_only_floating_and_complex_ones_are_taken(self, model: Tied, dtype: torch.dtype) -> None:
-        with pytest.raises(ramet.PlanError, match="is no floating or complex torch.dtype"):
+        with pytest.raises(ramet.PlanError, match=r"is no floating or complex torch\.dtype"):
             ramet.clone(model, dtype=dtype)
 
     def test_a_sparse_buffer_is_cast(self) -> None:
@@ -418,7 +424,8 @@ class TestDevice:
 
     def test_what_is_shared_cannot_move(self, model: Tied) -> None:
         message = (
-            "clone: slot 'norm.weight' (cpu, Float): device=meta cannot apply to it: it would have to change, and it is "
+            "clone: slot 'norm.weight' (cpu, Float): device=meta cannot apply to it: it would have to "
+            "change, and it is "
             "shared: move the source before, or copy it"
         )
         with pytest.raises(ramet.PlanError, match=error(message)):
@@ -552,7 +559,8 @@ class TestWithin:
 
     def test_a_source_that_is_not_in_it_is_an_error(self, root: nn.Module) -> None:
         message = (
-            "clone: within=<Module object>: the source (a module of type 'Linear') is not registered in it, at any depth; "
+            "clone: within=<Module object>: the source (a module of type 'Linear') is not registered "
+            "in it, at any depth; "
             "leave within out, or give the module that holds it"
         )
         with pytest.raises(ramet.PlanError, match=error(message)):
