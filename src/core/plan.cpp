@@ -77,15 +77,21 @@ std::vector<SlotId> named_by(const Graph& graph, const Selection& where) {
 
 /// A rule that names only what a boundary keeps can only be a mistake.
 void check_held(const Graph& graph, const Catalog& catalog, const Rules& rules, const std::vector<bool>& held) {
-  if (std::find(held.begin(), held.end(), true) == held.end()) return;
+  const auto fate_held = [](const Node& node) { return node.fate == Fate::held; };
+  if (std::none_of(graph.nodes.begin(), graph.nodes.end(), fate_held)) return;
   const auto check = [&](const Selection& where, const std::string& text) {
     if (where.rank < Rank::module) return;
-    const std::vector<SlotId> named = named_by(graph, where);
-    const auto is_held = [&](SlotId slot) {
-      return held[catalog.groups[graph.nodes[graph.slots[slot].target].tensor]];
+    std::vector<NodeId> tensors;
+    for (const SlotId slot : named_by(graph, where)) tensors.push_back(graph.slots[slot].target);
+    const auto is_held = [&](NodeId node) {
+      const TensorId tensor = graph.nodes[node].tensor;
+      return graph.nodes[node].fate == Fate::held || (tensor != none && held[catalog.groups[tensor]]);
     };
-    if (named.empty() || !std::all_of(named.begin(), named.end(), is_held)) return;
-    const std::string keep = keep_text(graph, catalog, rules, graph.slots[named[0]].target);
+    const auto all_held = [&](const std::vector<NodeId>& nodes) {
+      return !nodes.empty() && std::all_of(nodes.begin(), nodes.end(), is_held);
+    };
+    if (!all_held(where.under) && !all_held(tensors)) return;
+    const std::string keep = keep_text(graph, catalog, rules, tensors.empty() ? where.under[0] : tensors[0]);
     throw PlanError("clone: " + text + " names what " +
                     (keep.empty() ? "stays the source's own anyway; drop it"
                                   : keep + " already keeps whole; drop it, or keep less"));

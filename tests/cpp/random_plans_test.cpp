@@ -159,14 +159,21 @@ class Naive {
     return result;
   }
 
-  // A rule that names, one by one, only what is held.
+  // A rule that names, one by one or by module, only what is held.
   bool has_pointless_rule() const {
     return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
-      std::vector<NodeId> named = rule.where.under;
-      for (const SlotId slot : rule.where.slots) named.push_back(graph_.slots[slot].target);
-      std::erase(named, none);
-      return rule.where.rank >= Rank::module && !named.empty() &&
-             std::all_of(named.begin(), named.end(), [&](NodeId node) { return held(node); });
+      std::vector<NodeId> named = rule.where.under, tensors;
+      for (SlotId slot = 0; slot < graph_.slots.size(); ++slot) {
+        const NodeId target = graph_.slots[slot].target;
+        if (target == none || graph_.nodes[target].tensor == none) continue;
+        for (const auto& [by, module] : named_by(slot)) {
+          if (by == &rule) tensors.push_back(target);
+        }
+      }
+      const auto all_held = [&](const std::vector<NodeId>& nodes) {
+        return !nodes.empty() && std::all_of(nodes.begin(), nodes.end(), [&](NodeId node) { return held(node); });
+      };
+      return rule.where.rank >= Rank::module && (all_held(named) || all_held(tensors));
     });
   }
 
@@ -284,7 +291,9 @@ TEST(RandomPlansTest, PlansAndClonesAreWhatANaiveReadingExpects) {
       const bool held = naive.held(graph.tensors[id].node);
       const std::set<Mode> modes = naive.modes(id);
       ASSERT_EQ(result.tensors[id].held, held);
-      ASSERT_EQ(result.tensors[id].mode, held ? Mode::share : modes.empty() ? Mode::copy : *modes.begin());
+      const bool untied = graph.tensors[id].part != 0;
+      const Mode expected = modes.empty() || untied ? Mode::copy : *modes.begin();
+      ASSERT_EQ(result.tensors[id].mode, held ? Mode::share : expected);
       met.insert(result.tensors[id].mode);
     }
     mixed += met.size() > 1;
