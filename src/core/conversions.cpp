@@ -42,6 +42,9 @@ class Converter {
     if (graph_.tensors[id].opaque) {
       refuse(id, "it is of a tensor subclass that clones itself: clone first, then move the clone by .to()");
     }
+    if (moves && rules_.device->is_meta() && !has_bytes(value)) {
+      refuse(id, "it is sparse or quantized, and has more to it than shape and dtype: move the clone by .to() instead");
+    }
     if (casts && at::isComplexType(value.scalar_type()) && !at::isComplexType(*rules_.dtype)) {
       refuse(id, "it is complex, and would lose its imaginary part: use a complex dtype");
     }

@@ -1,4 +1,5 @@
 /// The pipeline for torch::nn: walk, rules, plan, materialize, rebuild.
+#include <ATen/ops/empty.h>
 #include <ramet/clone.h>
 #include <ramet/errors.h>
 #include <ramet/materialize.h>
@@ -145,6 +146,7 @@ struct Planned {
     rules.device = options.device();
     rules.dtype = options.dtype();
     check_dtype();
+    if (rules.device) at::empty({0}, at::TensorOptions().device(*rules.device));  // throws, and now, if it is not there
     core::Catalog catalog;
     catalog.groups = core::groups(walk.graph);
     plan = core::plan(walk.graph, catalog, rules);

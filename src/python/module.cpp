@@ -68,6 +68,10 @@ struct Planned {
     core::Catalog catalog;
     catalog.groups = core::groups(walk.graph);
     plan = core::plan(walk.graph, catalog, rules);
+    for (core::TensorId id = 0; id < walk.graph.tensors.size(); ++id) {
+      const bool freeze = plan.tensors[id].freeze != core::none;
+      if (walk.graph.tensors[id].opaque && (freeze || plan.grads)) walk.finish[id] = {freeze, plan.grads};
+    }
   }
 
   Walk walk;

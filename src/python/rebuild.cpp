@@ -243,11 +243,23 @@ py::object Rebuilder::build_tensor(NodeId node) {
   const Item& item = walk_.items[node];
   const core::TensorId id = walk_.graph.nodes[node].tensor;
   const at::Tensor& tensor = tensors_[id];
-  if (!tensor.defined()) return deepcopy(node);
+  if (!tensor.defined()) return finished(id, deepcopy(node));
   if (tensor.is_same(walk_.graph.tensors[id].value)) return held(node);
   const py::object result = steal(THPVariable_Wrap(tensor, Py_TYPE(item.object.ptr())));
   if (item.extra) attributed_.push_back(node);
   return result;
+}
+
+py::object Rebuilder::finished(core::TensorId id, const py::object& tensor) {
+  const auto it = walk_.finish.find(id);
+  if (it == walk_.finish.end()) return tensor;
+  const auto [freeze, grad] = it->second;
+  if (freeze) tensor.attr("requires_grad") = false;
+  const at::Tensor& source = walk_.graph.tensors[id].value;
+  if (grad && source.is_leaf() && source.grad().defined()) {
+    tensor.attr("grad") = py::reinterpret_steal<py::object>(THPVariable_Wrap(source.grad().detach().clone()));
+  }
+  return tensor;
 }
 
 // A bound method or a weak reference, of what its owner has become; the same one if that is not cloned.

@@ -71,6 +71,7 @@ class Rebuilder {
   py::object build(core::NodeId node);
   py::object held(core::NodeId node) const;
   py::object build_tensor(core::NodeId node);
+  py::object finished(core::TensorId id, const py::object& tensor);
   py::object build_list(core::NodeId node);
   py::object build_tuple(core::NodeId node);
   py::object build_dict(core::NodeId node);

@@ -84,6 +84,7 @@ bool copies_grads(const py::object& given) {
 
 at::Device device_of(const py::object& given) {
   const py::object device = torch_class("torch", "device")(given);
+  torch_class("torch", "empty")(0, py::arg("device") = device);  // one that is not there is torch's error, and now
   return reinterpret_cast<THPDevice*>(device.ptr())->device;
 }
 

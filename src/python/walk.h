@@ -28,7 +28,9 @@ struct Walk {
   ska::flat_hash_map<PyObject*, core::NodeId> registered;
   ska::flat_hash_map<core::NodeId, py::object> replaced;  ///< What a held node's slots get, if not the source's object.
   core::NodeId first_twin = core::none;  ///< From here on nodes stand for objects a second time: untie made them.
-  py::object memo;                       ///< The user's, to be read and added to; null if none was given.
+  /// What tensors that clone themselves get afterwards: whether to freeze them, and whether to copy their gradient.
+  ska::flat_hash_map<core::TensorId, std::pair<bool, bool>> finish;
+  py::object memo;  ///< The user's, to be read and added to; null if none was given.
   Types types;
 };
 

@@ -154,6 +154,11 @@ class TestFreeze:
         assert not clone.norm.weight.requires_grad
         assert model.norm.weight.requires_grad
 
+    def test_a_tensor_that_clones_itself_is_frozen_too(self) -> None:
+        lazy = nn.LazyLinear(3)
+        assert not ramet.clone(lazy, freeze=True).weight.requires_grad
+        assert lazy.weight.requires_grad
+
     def test_a_shared_one_is_an_error(self, model: Tied) -> None:
         message = (
             "clone: slot 'norm.weight': freeze='norm' names it, and it stays the source's own "
@@ -319,6 +324,20 @@ class TestGrads:
         model(torch.tensor([1])).sum().backward()
         assert ramet.clone(model, grads="copy", dtype=torch.float64).norm.weight.grad.dtype == torch.float64
 
+    def test_a_tensor_that_clones_itself_has_its_own_too(self) -> None:
+        class Own(nn.Parameter):
+            def __deepcopy__(self, memo: dict[int, object]) -> "Own":
+                return Own(self.data.clone())
+
+        holder = nn.Module()
+        holder.weight = Own(torch.ones(2))
+        holder.weight.grad = torch.full((2,), 3.0)
+        clone = ramet.clone(holder, grads="copy")
+        assert type(clone.weight) is Own
+        assert clone.weight.grad.tolist() == [3, 3]
+        assert clone.weight.grad is not holder.weight.grad
+        assert ramet.clone(holder).weight.grad is None
+
     def test_a_meta_tensor_has_none(self, model: Tied) -> None:
         message = (
             "clone: slot 'norm.weight': grads cannot be copied to it, for meta='norm' gives it values "
@@ -435,6 +454,16 @@ class TestDevice:
         lazy = nn.LazyLinear(3)
         with pytest.raises(ramet.PlanError, match=r"clone first, then move the clone by \.to\(\)"):
             ramet.clone(lazy, device="meta")
+
+    def test_one_that_is_not_there_is_torchs_own_error(self, model: Tied) -> None:
+        with pytest.raises(RuntimeError, match=r"bogus"):
+            ramet.clone(model, device="bogus")
+
+    def test_a_quantized_one_has_no_place_on_meta(self) -> None:
+        holder = nn.Module()
+        holder.register_buffer("table", torch.eye(3).to_sparse())
+        with pytest.raises(ramet.PlanError, match=r"it is sparse or quantized"):
+            ramet.clone(holder, device="meta")
 
     @pytest.mark.cuda
     def test_to_an_accelerator_and_back(self, model: Tied) -> None:
