@@ -54,8 +54,10 @@ struct Slot {
 struct Tensor {
   at::Tensor value;
   NodeId node = none;
-  uint32_t part = 0;    ///< Tensors of different parts never tie: untie made them.
-  bool opaque = false;  ///< The front clones it by itself (a tensor subclass): materialize leaves it undefined.
+  uint32_t part = 0;           ///< Tensors of different parts never tie: untie made them.
+  bool opaque = false;         ///< The front clones it by itself (a tensor subclass): materialize leaves it undefined.
+  bool follows_dtype = false;  ///< Of what it follows; else only the device.
+  TensorId follows = none;     ///< An optimizer's state: its parameter, with which it moves.
 };
 
 /// Why a node cannot be cloned, in words that follow the path: "a lock (type '_thread.lock') cannot be copied".

@@ -21,6 +21,9 @@ class Converter {
     for (TensorId id = 0; id < graph_.tensors.size(); ++id) {
       if (registered_[catalog_.groups[id]]) decide(id);
     }
+    for (TensorId id = 0; id < graph_.tensors.size(); ++id) {
+      if (graph_.tensors[id].follows != none) follow(id);
+    }
     check_one_dtype();
   }
 
@@ -50,6 +53,18 @@ class Converter {
     }
     decision.moves = moves;
     if (casts) decision.dtype = *rules_.dtype;
+  }
+
+  // As Optimizer.load_state_dict casts.
+  void follow(TensorId id) {
+    const Tensor& tensor = graph_.tensors[id];
+    const Decision& parameter = plan_.tensors[tensor.follows];
+    Decision& decision = plan_.tensors[id];
+    if (decision.mode != Mode::copy || tensor.opaque) return;
+    decision.moves = parameter.moves;
+    if (tensor.follows_dtype && tensor.value.is_floating_point() && tensor.value.scalar_type() != parameter.dtype) {
+      decision.dtype = parameter.dtype;
+    }
   }
 
   // "cuda" is whichever cuda device is the present one.
