@@ -30,7 +30,8 @@ enum class NodeKind : uint8_t { module, tensor, object };
 enum class Fate : uint8_t { cloned, held, refused };
 
 /// How an owner holds what is in a slot. `parameter`, `buffer` and `child` (also a session's members) are registered;
-/// `state` is a plain reference; `back` is a weak edge, which gives no path and is rebuilt last.
+/// `state` is a plain reference; `back` gives no path, and no rule follows it: weak edges, rebuilt last, and what an
+/// optimizer keeps for its parameters.
 enum class SlotKind : uint8_t { parameter, buffer, child, state, back };
 
 inline bool is_registered(SlotKind kind) { return kind <= SlotKind::child; }

@@ -41,8 +41,10 @@ def clone(
     wins; tied tensors move together. ``None`` and ``False`` ask for nothing.
 
     Args:
-        source: a ``torch.nn.Module``, or a tuple, list or dict of modules, nested at will: one session, in which ties
-            between the members are kept.
+        source: a ``torch.nn.Module``, or a session: tuples, lists, dicts, dataclasses and named tuples, nested at will,
+            of modules, optimizers, schedulers, a ``GradScaler`` and tensors. Ties between the members are kept, an
+            optimizer follows its parameters' clones with state of its own, and a scheduler its optimizer's. A member
+            tensor counts as a parameter if it is one, else as a buffer; all other members are plain state.
         copy: selectors of tensors that the clone gets copies of, which is the default.
         share: selectors of tensors that the clone holds as the source's own: values *and* gradients are the same.
         alias: selectors of tensors that get a tensor of their own over the source's memory: the same values, a gradient
@@ -61,11 +63,11 @@ def clone(
         memo: as in ``copy.deepcopy``, read and added to: ``memo[id(original)]`` is the clone's object.
 
     Returns:
-        A clone of the same type and structure as ``source``.
+        A clone of the same type and structure as ``source``; ``None`` where a member is ``None``.
 
     Raises:
-        PlanError: a selector matches nothing, two rules disagree, or a rule cannot apply to what it names; raised
-            before anything is allocated.
+        PlanError: ``source`` is neither a module nor a session, or an empty one; a selector matches nothing, two rules
+            disagree, or a rule cannot apply to what it names; raised before anything is allocated.
         UncloneableError: the source holds something that cannot be copied (a lock, a file) and no ``keep`` names it.
 
     Thread safety: one source may be cloned from several threads at once. Bytes are copied without the GIL.
@@ -80,6 +82,13 @@ def clone(
         >>> head = ramet.clone(model, share="0")
         >>> head[0].weight is model[0].weight, head[1].weight is model[1].weight
         (True, False)
+
+        A model with what trains it:
+
+        >>> optimizer = torch.optim.Adam(model.parameters())
+        >>> model2, optimizer2 = ramet.clone((model, optimizer))
+        >>> optimizer2.param_groups[0]["params"][0] is model2[0].weight
+        True
     """
     if memo is not None and id(source) in memo:
         return cast(_Source, memo[id(source)])

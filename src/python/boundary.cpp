@@ -109,18 +109,16 @@ void walk_registered(PyObject* module, const Enter& enter) {
   }
 }
 
-/// The modules that a source consists of: itself, or a session's members at any depth.
+/// The modules and tensors that a source consists of: itself, or a session's members at any depth.
 std::vector<PyObject*> members(py::handle source, Types& types) {
   if (types.of(Py_TYPE(source.ptr())).is_module) return {source.ptr()};
   std::vector<PyObject*> result;
   const Walk walked = walk(source, {});
   for (NodeId node = 0; node < walked.items.size(); ++node) {
-    if (walked.graph.nodes[node].kind != core::NodeKind::object || walked.items[node].shape != Shape::session) continue;
+    if (!walked.items[node].session) continue;
     for (const core::Slot& slot : walked.graph.slots_of(node)) {
-      if (slot.target == none || slot.kind != core::SlotKind::child) continue;
-      if (walked.graph.nodes[slot.target].kind == core::NodeKind::module) {
-        result.push_back(walked.items[slot.target].object.ptr());
-      }
+      if (slot.target == none || !core::is_registered(slot.kind)) continue;
+      if (!walked.items[slot.target].session) result.push_back(walked.items[slot.target].object.ptr());
     }
   }
   return result;
@@ -174,7 +172,7 @@ void add_outside(py::handle source, py::handle root, Boundary& boundary) {
   std::unordered_set<PyObject*> reached;
   walk_registered(root.ptr(), [&](PyObject* module) { return reached.insert(module).second; });
   for (PyObject* module : own) {
-    if (reached.count(module) != 0) continue;
+    if (reached.count(module) != 0 || types.of(Py_TYPE(module)).is_tensor) continue;
     throw PlanError("clone: within=" + text_of(root) + ": the source (a module of type '" + Py_TYPE(module)->tp_name +
                     "') is not registered in it, at any depth; leave within out, or give the module that holds it");
   }
@@ -189,6 +187,7 @@ void add_outside(py::handle source, py::handle root, Boundary& boundary) {
     }
     return true;
   });
+  for (PyObject* member : own) boundary.erase(member);
 }
 
 void add_memo(const py::dict& memo, Boundary& boundary) {

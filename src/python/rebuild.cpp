@@ -43,11 +43,11 @@ py::object Rebuilder::run() {
     if (is_shell(node)) fill(node);
   }
   make_pending();
+  const py::object result = value_of(0);
   for (std::size_t i = 0; i < attributed_.size(); ++i) {
     const core::NodeId node = attributed_[i];
     set_dict(made_[node], patched(walk_.items[node].extra.ptr(), cursor(node)));
   }
-  const py::object result = value_of(0);
   if (walk_.memo) {
     make_memo();
     memo_->keep_alive(walk_.items[0].object);
@@ -81,7 +81,8 @@ bool Rebuilder::is_ready(NodeId node, int depth) const {
   const bool container = shape >= Shape::list && shape <= Shape::set && depth < 2 && walk_.registered.empty();
   if (!container && shape != Shape::method && shape != Shape::weak) return is_shell(node);
   const auto slots = walk_.graph.slots_of(node);
-  return std::ranges::all_of(slots, [&](const core::Slot& slot) { return is_ready(slot.target, depth + 1); });
+  return std::ranges::all_of(
+      slots, [&](const core::Slot& slot) { return slot.target == none || is_ready(slot.target, depth + 1); });
 }
 
 // Those whose state is complete run before any other user code, which then meets modules that are done.
@@ -207,7 +208,7 @@ py::object Rebuilder::build(NodeId node) {
     return types_.of(Py_TYPE(item.object.ptr())).parametrized ? blank_parametrized(item.object) : blank(item.object);
   }
   const RecursionGuard guard;
-  switch (item.shape == Shape::session ? types_.of(Py_TYPE(item.object.ptr())).shape : item.shape) {
+  switch (item.shape) {
     case Shape::list:
       return build_list(node);
     case Shape::tuple:

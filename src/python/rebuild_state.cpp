@@ -1,4 +1,5 @@
 /// Plain state in the making: containers, and objects as copy.deepcopy puts them together.
+#include "python/closures.h"
 #include "python/rebuilder.h"
 #include "python/reduced.h"
 #include "python/shells.h"
@@ -7,6 +8,19 @@ namespace ramet::python {
 
 using core::NodeId;
 using core::none;
+
+namespace {
+
+// Not by the class's own __setattr__, which forbids it where a class is frozen.
+void set_attributes(const py::object& object, const py::object& dict, const py::object& slots) {
+  if (!dict.is_none()) object.attr("__dict__").attr("update")(dict);
+  if (slots.is_none()) return;
+  for (const auto& [name, slot] : slots.cast<py::dict>()) {
+    if (PyObject_GenericSetAttr(object.ptr(), name.ptr(), slot.ptr()) != 0) throw py::error_already_set();
+  }
+}
+
+}  // namespace
 
 py::object Rebuilder::build_list(NodeId node) {
   PyObject* source = walk_.items[node].object.ptr();
@@ -50,7 +64,11 @@ py::object Rebuilder::build_plain(NodeId node) {
   const Item& item = walk_.items[node];
   const py::object result = blank(item.object);
   keep(node, result);
-  set_dict(result, patched(item.extra.ptr(), cursor(node)));
+  const py::object dict = patched(item.extra.ptr(), cursor(node));
+  set_dict(result, dict);
+  const TypeFacts facts = types_.of(Py_TYPE(result.ptr()));
+  if (facts.setstate) result.attr("__setstate__")(steal(PyDict_Copy(dict.ptr())));
+  if (facts.is_optimizer) rebind_functions(item.object, result);
   return result;
 }
 
@@ -64,7 +82,9 @@ py::object Rebuilder::build_reduced(NodeId node) {
   keep(node, result);
   py::object state = reduced.state();
   if (reduced.has_slots()) {
-    state = py::make_tuple(half(state[py::int_(0)], at), half(state[py::int_(1)], at));
+    const py::object dict = half(state[py::int_(0)], at);
+    set_attributes(result, dict, half(state[py::int_(1)], at));
+    state = py::none();
   } else if (PyDict_CheckExact(state.ptr())) {
     py::dict copy;
     fill_dict(copy, reduced.state().ptr(), at);
@@ -82,6 +102,7 @@ py::object Rebuilder::build_reduced(NodeId node) {
       result[key] = value(PyTuple_GET_ITEM(pair.ptr(), 1), at);
     }
   }
+  if (types_.of(Py_TYPE(result.ptr())).is_optimizer) rebind_functions(walk_.items[node].object, result);
   return result;
 }
 
@@ -110,9 +131,7 @@ void Rebuilder::set_state(const py::object& object, const py::object& state) {
     dict = borrow(PyTuple_GET_ITEM(state.ptr(), 0));
     slots = borrow(PyTuple_GET_ITEM(state.ptr(), 1));
   }
-  if (!dict.is_none()) object.attr("__dict__").attr("update")(dict);
-  if (slots.is_none()) return;
-  for (const auto& [name, slot] : slots.cast<py::dict>()) py::setattr(object, name, slot);
+  set_attributes(object, dict, slots);
 }
 
 }  // namespace ramet::python

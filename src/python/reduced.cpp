@@ -12,11 +12,35 @@ bool has_slots(const py::object& object, const py::object& state) {
   return !py::hasattr(object, "__setstate__");
 }
 
+// dataclasses itself gives a frozen class with slots a state that is a list of values, without their names.
+bool has_nameless_fields(py::handle type) {
+  const py::handle object(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
+  for (const char* name : {"__reduce_ex__", "__reduce__"}) {
+    if (!type.attr(name).is(object.attr(name))) return false;
+  }
+  const py::object getstate = py::getattr(type, "__getstate__", py::none());
+  return py::getattr(getstate, "__name__", py::none()).equal(py::str("_dataclass_getstate"));
+}
+
+py::object reduce_fields(const py::object& object) {
+  const py::object dict = py::getattr(object, "__dict__", py::none());
+  py::dict slots;
+  for (const py::handle field : py::module_::import("dataclasses").attr("fields")(object)) {
+    const py::object name = field.attr("name");
+    if (!dict.is_none() && dict.contains(name)) continue;
+    if (py::hasattr(object, name)) slots[name] = object.attr(name);
+  }
+  const py::object make = py::module_::import("copyreg").attr("__newobj__");
+  return py::make_tuple(make, py::make_tuple(py::type::of(object)), py::make_tuple(dict, slots), py::none(), py::none(),
+                        true);
+}
+
 }  // namespace
 
 py::object reduce(const py::object& object) {
   const py::object table = py::module_::import("copyreg").attr("dispatch_table");
   const py::object reductor = table.attr("get")(py::type::of(object));
+  if (reductor.is_none() && has_nameless_fields(py::type::of(object))) return reduce_fields(object);
   py::object result = reductor.is_none() ? object.attr("__reduce_ex__")(4) : reductor(object);
   if (py::isinstance<py::str>(result)) return result;
   const auto given = result.cast<py::tuple>();

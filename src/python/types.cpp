@@ -60,6 +60,17 @@ const std::vector<PyTypeObject*>& atomic_types() {
   return types;
 }
 
+/// The module that a function was defined in; empty if it has none.
+std::string module_of(py::handle function) {
+  return py::getattr(function, "__module__", py::str()).cast<std::string>();
+}
+
+/// Found when first asked for; it lives as long as Python.
+PyTypeObject* optimizer_type() {
+  static PyObject* const type = torch_class("torch.optim", "Optimizer").release().ptr();
+  return reinterpret_cast<PyTypeObject*>(type);
+}
+
 /// Whether torch.nn.utils.parametrize made the class, and its __deepcopy__, which is a plain one. Its __getstate__ only
 /// raises.
 bool is_parametrized(py::handle type) {
@@ -89,6 +100,12 @@ bool is_hooks(PyObject* key) {
                                                "_load_state_dict_pre_hooks",
                                                "_load_state_dict_post_hooks"};
   return std::ranges::find(names, std::string_view(text, size)) != std::end(names);
+}
+
+bool is_optimizer_hooks(PyObject* key) {
+  if (!PyUnicode_CheckExact(key)) return false;
+  const auto text = py::handle(key).cast<std::string>();
+  return text.starts_with("_optimizer_") && text.ends_with("_hooks");
 }
 
 bool is_hook_wrapper(PyObject* object) {
@@ -157,20 +174,26 @@ TypeFacts Types::inspect(PyTypeObject* type) const {
   if (subclass(tensor_)) return inspect_tensor(object, facts);
   if (subclass(module_)) return inspect_module(object, facts);
   facts.ask_instance = bool(attribute(object, "__getattr__"));
+  facts.is_optimizer = PyType_IsSubtype(type, optimizer_type()) != 0;
   if (attribute(object, "__deepcopy__")) {
     facts.shape = Shape::leaf;
-  } else if (reduces_by_default(object) && only_dict(object) && type->tp_new == PyBaseObject_Type.tp_new &&
-             !attribute(object, "__setstate__")) {
-    facts.shape = Shape::plain;
+  } else if (reduces_by_default(object) && only_dict(object) && type->tp_new == PyBaseObject_Type.tp_new) {
+    const py::object setstate = attribute(object, "__setstate__");
+    // torch's own ones add entries that old pickles lack.
+    facts.setstate = facts.is_optimizer && !module_of(setstate).starts_with("torch.optim.");
+    if (!setstate || facts.is_optimizer) facts.shape = Shape::plain;
   }
   return facts;
 }
 
-// The default __reduce_ex__ over the default __getstate__ (object's own, from Python 3.11 on).
+// The default __reduce_ex__ over the default __getstate__ (object's own, from Python 3.11 on). An optimizer's drops its
+// hooks and what a scheduler has done to it.
 bool Types::reduces_by_default(py::handle type) const {
   const py::handle object(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
+  const py::handle optimizer(reinterpret_cast<PyObject*>(optimizer_type()));
   return same_attribute(type, object, "__reduce_ex__") && same_attribute(type, object, "__reduce__") &&
-         (same_attribute(type, object, "__getstate__") || same_attribute(type, module_, "__getstate__")) &&
+         (same_attribute(type, object, "__getstate__") || same_attribute(type, module_, "__getstate__") ||
+          same_attribute(type, optimizer, "__getstate__")) &&
          !attribute(type, "__getnewargs__") && !attribute(type, "__getnewargs_ex__") && !dispatch_table_.contains(type);
 }
 
@@ -209,7 +232,7 @@ TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
   facts.getstate = !facts.parametrized && !same_attribute(type, module_, "__getstate__");
   // torch.nn's own ones add attributes that old pickles lack, but an RNN's sets up its flat weights.
   const py::object setstate = attribute(type, "__setstate__");
-  const auto module = py::getattr(setstate, "__module__", py::str()).cast<std::string>();
+  const std::string module = module_of(setstate);
   const auto qualified = py::getattr(setstate, "__qualname__", py::str()).cast<std::string>();
   // Once anything was compiled, Dynamo has put one of its own, which notes the module's age, into Module.
   const bool torchs_own = module.starts_with("torch._dynamo.") ||

@@ -14,11 +14,10 @@ namespace py = pybind11;
 
 /// How an object is cloned, from the cheapest to the most general.
 enum class Shape : uint8_t {
-  session,  ///< A container of the session itself.
-  atomic,   ///< Immutable, or by nature one of its kind (a function, a type): the clone holds the same object.
-  tensor,   ///< A Tensor or Parameter, or a subclass that adds nothing to the bytes.
-  module,   ///< A torch.nn.Module that is its __dict__.
-  list,     ///< These five: of exactly the built-in type.
+  atomic,  ///< Immutable, or by nature one of its kind (a function, a type): the clone holds the same object.
+  tensor,  ///< A Tensor or Parameter, or a subclass that adds nothing to the bytes.
+  module,  ///< A torch.nn.Module that is its __dict__.
+  list,    ///< These five: of exactly the built-in type.
   tuple,
   dict,
   ordered_dict,
@@ -36,8 +35,9 @@ struct TypeFacts {
   bool is_module = false;     ///< Also where the shape is leaf or reduced.
   bool is_tensor = false;     ///< Also where the shape is leaf.
   bool getstate = false;      ///< A module whose class has a __getstate__ that is not torch.nn.Module's.
-  bool setstate = false;      ///< A module whose class has a __setstate__ that must run.
+  bool setstate = false;      ///< A module or optimizer whose class has a __setstate__ that must run.
   bool parametrized = false;  ///< A module whose class torch made for it alone.
+  bool is_optimizer = false;  ///< A torch.optim.Optimizer.
   bool ask_instance = false;  ///< Its class has a __getattr__ that might answer for __deepcopy__.
 };
 
@@ -68,6 +68,9 @@ class Types {
 
 /// Whether a module's __dict__ holds hooks under this key.
 bool is_hooks(PyObject* key);
+
+/// Whether an optimizer's __dict__ holds hooks under this key.
+bool is_optimizer_hooks(PyObject* key);
 
 /// Through which a hook may hold a bound method: functools.partial, and torch's own wrapper of load_state_dict hooks.
 bool is_hook_wrapper(PyObject* object);

@@ -1,6 +1,5 @@
 /// The walk over Python objects. What only one container refers to needs no place in the identity map, and containers
 /// of atomic values that only we can reach need no node: that is most of a module.
-#include <ramet/errors.h>
 #include <torch/csrc/autograd/python_variable.h>
 
 #include "python/walker.h"
@@ -12,32 +11,18 @@ using core::NodeKind;
 using core::none;
 using core::SlotKind;
 
-namespace {
-
-/// An object's __dict__, made if there is none.
-py::object dict_of(PyObject* object) {
-  PyObject* dict = PyObject_GenericGetDict(object, nullptr);
-  if (dict == nullptr) throw py::error_already_set();
-  return py::reinterpret_steal<py::object>(dict);
-}
-
-}  // namespace
-
 void Walker::run(py::handle source) {
-  PyObject* object = source.ptr();
-  if (PyTuple_CheckExact(object) || PyList_CheckExact(object) || PyDict_CheckExact(object)) {
-    session_.insert(object);
-  } else if (!walk_.types.of(Py_TYPE(object)).is_module) {
-    throw PlanError("clone: the source is a torch.nn.Module, or a tuple, list or dict of modules, not '" +
-                    std::string(Py_TYPE(object)->tp_name) + "'");
-  }
-  visit(object);
+  check_source(source.ptr());
+  visit(source.ptr());
+  walk_.items[0].session = graph_.nodes[0].kind != NodeKind::module;
   for (NodeId node = 0; node < graph_.nodes.size(); ++node) {
     fetch_ahead(node);
     weak_ = walk_.items[node].weak;
     expand(node);
   }
+  check_members();
   add_back_edges();
+  if (!graph_.refusals.empty()) state_refusals();
   for (PyObject* container : registered_) {
     if (const auto it = identities_.find(container); it != identities_.end()) walk_.registered.insert(*it);
   }
@@ -99,7 +84,6 @@ NodeId Walker::add(PyObject* object) {
     if (held->leaf && !facts.is_tensor) shape = Shape::atomic;
     if (held->object.ptr() != object) walk_.replaced[node] = held->object;
   }
-  if (!session_.empty() && session_.count(object) != 0) shape = Shape::session;
   const bool weak = weak_ && (shape == Shape::method || shape == Shape::tuple || is_hook_wrapper(object));
   walk_.items.push_back({py::reinterpret_borrow<py::object>(object), {}, shape, weak});
   if (shape == Shape::tensor) {
@@ -111,61 +95,12 @@ NodeId Walker::add(PyObject* object) {
 
 void Walker::expand(NodeId node) {
   const Shape shape = walk_.items[node].shape;
-  if (shape == Shape::session) return expand_session(node);
+  if (walk_.items[node].session) return expand_session(node);
   if (shape == Shape::scripted) return expand_scripted(node);
   if (graph_.nodes[node].kind == NodeKind::module && shape != Shape::reduced && shape != Shape::atomic) {
     return expand_module(node, shape == Shape::leaf);
   }
-  if (graph_.nodes[node].fate == core::Fate::held) return;
-  switch (shape) {
-    case Shape::plain:
-      walk_.items[node].extra = dict_of(walk_.items[node].object.ptr());
-      [[fallthrough]];
-    case Shape::tensor: {
-      PyObject* dict = walk_.items[node].extra.ptr();
-      if (dict == nullptr) return;
-      expect_references(dict, 2);
-      return expand_dict(node, dict);
-    }
-    case Shape::weak:
-      back_.push_back(node);
-      return;
-    case Shape::list:
-    case Shape::tuple:
-    case Shape::dict:
-    case Shape::ordered_dict:
-    case Shape::set:
-    case Shape::method:
-      return expand_container(node);
-    case Shape::reduced:
-      return expand_reduced(node);
-    default:
-      return;
-  }
-}
-
-void Walker::expand_session(NodeId node) {
-  const py::object container = walk_.items[node].object;
-  const auto member = [&](PyObject* value, uint32_t name) {
-    const TypeFacts& facts = walk_.types.of(Py_TYPE(value));
-    const bool nested = PyTuple_CheckExact(value) || PyList_CheckExact(value) || PyDict_CheckExact(value);
-    if (!facts.is_module && !nested) {
-      throw PlanError("clone: a session's members are modules, or tuples, lists and dicts of them, not '" +
-                      std::string(Py_TYPE(value)->tp_name) + "'");
-    }
-    if (walk_.types.is_atomic(value)) return;  // an empty tuple
-    if (nested) session_.insert(value);
-    const NodeId target = visit(value);
-    graph_.add_slot(node, SlotKind::child, name, target);
-  };
-  PyObject* object = container.ptr();
-  if (PyDict_CheckExact(object)) {
-    for (const auto& [key, value] : py::reinterpret_borrow<py::dict>(object)) member(value.ptr(), name_of(key.ptr()));
-  } else {
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(object); ++i) {
-      member(PySequence_Fast_GET_ITEM(object, i), name_of(i));
-    }
-  }
+  if (graph_.nodes[node].fate != core::Fate::held) expand_state(node);
 }
 
 void Walker::expand_module(NodeId node, bool registered_only) {

@@ -1,6 +1,6 @@
 /// Walks Python objects into a Graph.
 ///
-/// Input: a module or a session's container, and the boundary. Output: a Walk: the graph, and for every node the Python
+/// Input: a module or a session, and the boundary. Output: a Walk: the graph, and for every node the Python
 /// object and how it is cloned. Changes nothing; runs user code only where `__reduce_ex__` or `__getstate__` is the
 /// user's. Worklist, not recursion.
 #pragma once
@@ -18,7 +18,8 @@ struct Item {
   py::object object;
   py::object extra;  ///< A module's or plain object's __dict__ (or state); what `__reduce_ex__` gave; else null.
   Shape shape = Shape::atomic;
-  bool weak = false;  ///< Part of a module's hooks: a bound method here does not bring its owner along.
+  bool weak = false;     ///< Part of hooks: a bound method here does not bring its owner along.
+  bool session = false;  ///< A container whose members are the session's.
 };
 
 struct Walk {
@@ -52,8 +53,8 @@ inline void fetch_values(PyObject* dict) {
   for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) __builtin_prefetch(value);
 }
 
-/// Walks `source`: a torch.nn.Module, or tuples, lists and dicts of these (a session). Throws PlanError for anything
-/// else.
+/// Walks `source`: a torch.nn.Module, or a session: tuples, lists, dicts and dataclasses of modules, optimizers and
+/// tensors. Throws PlanError for anything else.
 Walk walk(py::handle source, const WalkOptions& options);
 
 }  // namespace ramet::python

@@ -24,13 +24,18 @@ void Walker::nameless(NodeId owner, PyObject* value) {
   if (!needs_no_node(value)) add_state(owner, value, none);
 }
 
-void Walker::item(NodeId owner, PyObject* key, PyObject* value) {
-  nameless(owner, key);
-  if (!needs_no_node(value)) add_state(owner, value, name_of(key));
+template <class Key>
+void Walker::element(NodeId owner, Key key, PyObject* value) {
+  if (!needs_no_node(value)) {
+    add_state(owner, value, name_of(key));
+  } else if (absent_ != nullptr && value == Py_None) {
+    absent_->push_back(name_of(key));
+  }
 }
 
-void Walker::element(NodeId owner, Py_ssize_t index, PyObject* value) {
-  if (!needs_no_node(value)) add_state(owner, value, name_of(index));
+void Walker::item(NodeId owner, PyObject* key, PyObject* value) {
+  nameless(owner, key);
+  element(owner, key, value);
 }
 
 // Only its container refers to it and it holds atomic values: a flat copy will do, and no path leads beneath it.
@@ -60,9 +65,55 @@ bool Walker::is_flat(PyObject* object) {
   return true;
 }
 
+void Walker::expand_state(NodeId node) {
+  switch (walk_.items[node].shape) {
+    case Shape::plain:
+      walk_.items[node].extra = dict_of(walk_.items[node].object.ptr());
+      [[fallthrough]];
+    case Shape::tensor: {
+      PyObject* dict = walk_.items[node].extra.ptr();
+      if (dict == nullptr) return;
+      expect_references(dict, 2);
+      return expand_attributes(node, dict);
+    }
+    case Shape::weak:
+      back_.push_back(node);
+      return;
+    case Shape::ordered_dict:
+      // One with attributes, as a state_dict has, is more than its items.
+      if (PyDict_GET_SIZE(dict_of(walk_.items[node].object.ptr()).ptr()) == 0) return expand_container(node);
+      walk_.items[node].shape = Shape::reduced;
+      return expand_reduced(node);
+    case Shape::list:
+    case Shape::tuple:
+    case Shape::dict:
+    case Shape::set:
+    case Shape::method:
+      return expand_container(node);
+    case Shape::reduced:
+      return expand_reduced(node);
+    default:
+      return;
+  }
+}
+
 void Walker::expand_dict(NodeId node, PyObject* dict) {
   PyObject *key = nullptr, *value = nullptr;
   for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) item(node, key, value);
+}
+
+// No rule reaches what an optimizer keeps for its parameters: it is copied, whatever becomes of them.
+void Walker::expand_attributes(NodeId node, PyObject* dict) {
+  if (!walk_.types.of(Py_TYPE(walk_.items[node].object.ptr())).is_optimizer) return expand_dict(node, dict);
+  PyObject *key = nullptr, *value = nullptr;
+  for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) {
+    const std::size_t slots = graph_.slots.size();
+    item(node, key, value);
+    if (graph_.slots.size() == slots) continue;
+    core::Slot& slot = graph_.slots.back();
+    if (PyUnicode_Check(key) && PyUnicode_CompareWithASCIIString(key, "state") == 0) slot.kind = SlotKind::back;
+    if (is_optimizer_hooks(key)) walk_.items[slot.target].weak = true;
+  }
 }
 
 void Walker::expand_container(NodeId node) {
@@ -99,10 +150,7 @@ void Walker::expand_reduced(NodeId node) {
     result = reduce(walk_.items[node].object);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_Exception)) throw;
-    const std::string type = Py_TYPE(walk_.items[node].object.ptr())->tp_name;
-    graph_.nodes[node].fate = core::Fate::refused;
-    graph_.refusals.push_back({node, "an object of type '" + type + "' cannot be copied (" +
-                                         py::str(error.value()).cast<std::string>() + ")"});
+    if (graph_.nodes[node].fate != core::Fate::held) refuse(node, py::str(error.value()).cast<std::string>());
     return;
   }
   if (py::isinstance<py::str>(result)) {
@@ -111,13 +159,13 @@ void Walker::expand_reduced(NodeId node) {
   }
   walk_.items[node].extra = result;
   const Reduced reduced(result);
-  for (const py::handle value : reduced.args()) nameless(node, value.ptr());
+  expand_arguments(node, reduced.args());
   if (reduced.has_slots()) {
     for (const py::handle half : reduced.state()) {
       if (!half.is_none()) expand_dict(node, half.ptr());
     }
   } else if (PyDict_CheckExact(reduced.state().ptr())) {
-    expand_dict(node, reduced.state().ptr());
+    expand_attributes(node, reduced.state().ptr());
   } else {
     nameless(node, reduced.state().ptr());
   }
@@ -128,6 +176,21 @@ void Walker::expand_reduced(NodeId node) {
   if (!reduced.dict_items().is_none()) {
     for (const py::handle pair : reduced.dict_items()) {
       item(node, PyTuple_GET_ITEM(pair.ptr(), 0), PyTuple_GET_ITEM(pair.ptr(), 1));
+    }
+  }
+}
+
+// A named tuple's, after its class, have the names of its fields.
+void Walker::expand_arguments(NodeId node, const py::tuple& arguments) {
+  const py::object object = walk_.items[node].object;
+  const py::object fields = PyTuple_Check(object.ptr()) ? py::getattr(object, "_fields", py::none()) : py::none();
+  const bool named = PyTuple_Check(fields.ptr()) && py::len(fields) + 1 == arguments.size();
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const py::object value = arguments[i];
+    if (named && i > 0) {
+      item(node, PyTuple_GET_ITEM(fields.ptr(), i - 1), value.ptr());
+    } else {
+      nameless(node, value.ptr());
     }
   }
 }
