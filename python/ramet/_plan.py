@@ -37,7 +37,7 @@ class Plan(Mapping[str, Decision]):
 
     @property
     def nbytes(self) -> int:
-        """All bytes that a clone allocates."""
+        """All bytes that a clone allocates, also for tensors that no path names: an optimizer's state, say."""
         return self._made.nbytes()
 
     def __getitem__(self, path: str) -> Decision:

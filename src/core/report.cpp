@@ -184,6 +184,8 @@ Plan::Plan(const core::Graph& graph, const core::Rules& rules, const core::Plan&
                      bytes.first_use(node.tensor)});
     nbytes_ += rows_.back().nbytes;
   }
+  // What no path names is allocated too: what an optimizer keeps for a tensor, what stands in a set.
+  for (core::TensorId id = 0; id < graph.tensors.size(); ++id) nbytes_ += bytes.first_use(id);
   by_path_.resize(rows_.size());
   std::iota(by_path_.begin(), by_path_.end(), 0);
   std::sort(by_path_.begin(), by_path_.end(), [&](uint32_t a, uint32_t b) { return rows_[a].path < rows_[b].path; });

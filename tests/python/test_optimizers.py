@@ -257,6 +257,24 @@ def test_an_optimizer_is_plain_state_to_rules():
         assert torch.equal(average, own) and average.data_ptr() != own.data_ptr()
 
 
+def test_a_plan_counts_the_bytes_of_what_an_optimizer_keeps():
+    model, optimizer = make("SGD", {"lr": torch.tensor(0.1), "momentum": 0.9})
+    parameters, rate = 4 * (20 + 15), 4
+    assert ramet.plan((model, optimizer)).nbytes == parameters + rate
+    train(model, optimizer, 0)
+    assert ramet.plan((model, optimizer)).nbytes == 2 * parameters + rate
+    assert ramet.plan((model, optimizer), share=True).nbytes == parameters + rate
+
+
+def test_an_untied_parameter_is_not_the_optimizers():
+    model = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
+    model["b"].weight = model["a"].weight
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    twin, follower = ramet.clone((model, optimizer), untie="0.b.weight")
+    assert twin["b"].weight is not twin["a"].weight is parameters_of(follower)[0]
+    assert [id(p) for p in parameters_of(follower)] == [id(p) for n, p in twin.named_parameters() if n != "b.weight"]
+
+
 class Lion(torch.optim.Optimizer):
     """As one finds them: with a __setstate__ for old checkpoints, and more attributes than torch's own."""
 

@@ -320,6 +320,38 @@ def test_ties_between_tensors_and_modules_are_kept():
     assert ramet.clone(source, share="weight")["model"].weight is model.weight
 
 
+def test_device_and_dtype_reach_member_tensors():
+    source = {"weight": nn.Parameter(torch.ones(2)), "mask": torch.ones(2), "ids": torch.arange(2), "held": {"x": 1.0}}
+    half = ramet.clone(source, dtype=torch.float16)
+    assert [t.dtype for t in list(half.values())[:3]] == [torch.float16, torch.float16, torch.int64]
+    meta = ramet.clone(source, device="meta")
+    assert all(meta[name].is_meta for name in ("weight", "mask", "ids")) and not source["mask"].is_meta
+
+
+def test_a_member_is_the_sessions_own_also_within_a_root_that_holds_it():
+    root = nn.ModuleDict({"embed": nn.Embedding(3, 2), "body": nn.Linear(2, 3), "head": nn.Linear(2, 3)})
+    root["head"].weight = root["embed"].weight
+    assert ramet.clone([root["head"]], within=root)[0].weight is root["embed"].weight
+    head, weight, [body] = ramet.clone((root["head"], root["embed"].weight, [root["body"]]), within=root)
+    assert head.weight is weight is not root["embed"].weight and body is not root["body"]
+    optimizer = torch.optim.SGD(root.parameters(), lr=0.1)
+    head, follower = ramet.clone((root["head"], optimizer), within=root)
+    parameters = follower.param_groups[0]["params"]
+    assert parameters[0] is root["embed"].weight is head.weight and any(p is head.bias for p in parameters)
+    assert any(p is root["body"].bias for p in parameters) and not any(p is root["head"].bias for p in parameters)
+
+
+def test_a_memo_knows_every_member():
+    model = nn.Linear(1, 1)
+    optimizer, tensor = torch.optim.SGD(model.parameters()), torch.ones(1)
+    memo = {}
+    clone = ramet.clone((model, [optimizer], {"t": tensor}), memo=memo)
+    assert [memo[id(it)] for it in (model, optimizer)] == [clone[0], clone[1][0]]
+    assert memo[id(tensor)] is clone[2]["t"]
+    again = ramet.clone({"model": model, "optimizer": optimizer, "t": tensor}, memo=memo)
+    assert again["model"] is clone[0] and again["optimizer"] is clone[1][0] and again["t"] is clone[2]["t"]
+
+
 def test_a_state_dict_is_a_session_of_tensors():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     state = model.state_dict()
