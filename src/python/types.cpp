@@ -102,12 +102,6 @@ bool is_hooks(PyObject* key) {
   return std::ranges::find(names, std::string_view(text, size)) != std::end(names);
 }
 
-bool is_optimizer_hooks(PyObject* key) {
-  if (!PyUnicode_CheckExact(key)) return false;
-  const auto text = py::handle(key).cast<std::string>();
-  return text.starts_with("_optimizer_") && text.ends_with("_hooks");
-}
-
 bool is_hook_wrapper(PyObject* object) {
   const std::string_view type = Py_TYPE(object)->tp_name;
   return type == "functools.partial" || type == "_WrappedHook";

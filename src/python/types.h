@@ -69,9 +69,6 @@ class Types {
 /// Whether a module's __dict__ holds hooks under this key.
 bool is_hooks(PyObject* key);
 
-/// Whether an optimizer's __dict__ holds hooks under this key.
-bool is_optimizer_hooks(PyObject* key);
-
 /// Through which a hook may hold a bound method: functools.partial, and torch's own wrapper of load_state_dict hooks.
 bool is_hook_wrapper(PyObject* object);
 

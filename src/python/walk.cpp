@@ -21,6 +21,7 @@ void Walker::run(py::handle source) {
     expand(node);
   }
   check_members();
+  follow_parameters();
   add_back_edges();
   if (!graph_.refusals.empty()) state_refusals();
   for (PyObject* container : registered_) {

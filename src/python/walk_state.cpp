@@ -102,18 +102,9 @@ void Walker::expand_dict(NodeId node, PyObject* dict) {
   for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) item(node, key, value);
 }
 
-// No rule reaches what an optimizer keeps for its parameters: it is copied, whatever becomes of them.
 void Walker::expand_attributes(NodeId node, PyObject* dict) {
-  if (!walk_.types.of(Py_TYPE(walk_.items[node].object.ptr())).is_optimizer) return expand_dict(node, dict);
-  PyObject *key = nullptr, *value = nullptr;
-  for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) {
-    const std::size_t slots = graph_.slots.size();
-    item(node, key, value);
-    if (graph_.slots.size() == slots) continue;
-    core::Slot& slot = graph_.slots.back();
-    if (PyUnicode_Check(key) && PyUnicode_CompareWithASCIIString(key, "state") == 0) slot.kind = SlotKind::back;
-    if (is_optimizer_hooks(key)) walk_.items[slot.target].weak = true;
-  }
+  const bool optimizer = walk_.types.of(Py_TYPE(walk_.items[node].object.ptr())).is_optimizer;
+  optimizer ? expand_optimizer(node, dict) : expand_dict(node, dict);
 }
 
 void Walker::expand_container(NodeId node) {

@@ -1,4 +1,4 @@
-/// One walk in progress: modules in walk.cpp, sessions, plain state and refusals each in a file of their own.
+/// One walk in progress: modules in walk.cpp, sessions, optimizers, plain state and refusals each in a file of its own.
 #pragma once
 
 #include <array>
@@ -38,6 +38,10 @@ class Walker {
   void expand_state(core::NodeId node);
   void expand_dict(core::NodeId node, PyObject* dict);
   void expand_attributes(core::NodeId node, PyObject* dict);
+  void expand_optimizer(core::NodeId node, PyObject* dict);
+  void follow_parameters();
+  void follow(core::TensorId parameter, PyObject* held, bool with_step);
+  core::TensorId tensor_of(PyObject* object) const;
   void expand_container(core::NodeId node);
   void expand_reduced(core::NodeId node);
   void expand_arguments(core::NodeId node, const py::tuple& arguments);
@@ -82,11 +86,12 @@ class Walker {
   core::Graph& graph_;
   const WalkOptions& options_;
   ska::flat_hash_map<PyObject*, core::NodeId> identities_;
-  bool complete_ = false;                    // every node is in identities_, also what only one container refers to
-  std::vector<core::NodeId> back_;           // nodes whose target is known only at the end
-  std::vector<PyObject*> registered_;        // dicts of registered slots that something else may refer to
-  bool weak_ = false;                        // within hooks
-  std::vector<uint32_t>* absent_ = nullptr;  // in a session: the names of members that hold None
+  bool complete_ = false;              // every node is in identities_, also what only one container refers to
+  std::vector<core::NodeId> back_;     // nodes whose target is known only at the end
+  std::vector<PyObject*> registered_;  // dicts of registered slots that something else may refer to
+  std::vector<std::pair<core::NodeId, core::NodeId>> optimizers_;  // and what each keeps for its parameters
+  bool weak_ = false;                                              // within hooks
+  std::vector<uint32_t>* absent_ = nullptr;                        // in a session: the names of members that hold None
 };
 
 }  // namespace ramet::python

@@ -257,6 +257,21 @@ def test_an_optimizer_is_plain_state_to_rules():
         assert torch.equal(average, own) and average.data_ptr() != own.data_ptr()
 
 
+@pytest.mark.parametrize(("name", "arguments"), CASES, ids=str)
+@pytest.mark.parametrize("change", [{"dtype": torch.float64}, {"device": "meta"}], ids=str)
+def test_state_follows_device_and_dtype_as_load_state_dict_has_it(name, arguments, change):
+    model, optimizer = make(name, arguments)
+    train(model, optimizer, 0)
+    reference = copy.deepcopy(model).to(**change)
+    made = arguments | {"fused": None} if "fused" in arguments else arguments  # a meta tensor can have no fused one
+    loaded = type(optimizer)(reference.parameters(), **made)
+    loaded.load_state_dict(optimizer.state_dict())
+    twin, follower = ramet.clone((model, optimizer), **change)
+    kinds = [[(t.dtype, t.device.type) for t in tensors_of(list(it.state.values()))] for it in (loaded, follower)]
+    assert kinds[0] == kinds[1]
+    assert "device" in change or equal(values(reference, loaded), values(twin, follower))
+
+
 def test_a_plan_counts_the_bytes_of_what_an_optimizer_keeps():
     model, optimizer = make("SGD", {"lr": torch.tensor(0.1), "momentum": 0.9})
     parameters, rate = 4 * (20 + 15), 4
