@@ -1,9 +1,10 @@
 /// Clones of torch::nn modules: one, several in a session, or many at once; and what a clone would do.
 ///
 /// A source is a holder (`Net`), a `std::shared_ptr<NetImpl>` or a `const NetImpl&`; a session is a tuple, pair, vector
-/// or map of holders and shared pointers. Nothing is shared unless the options say so: every tensor is copied with its
-/// dtype, device and strides, every tie within the source (across a session's members too) is a tie in the clone.
-/// `reset()` is never called, nothing is initialised, the random state does not advance, the source never changes.
+/// or map of these, of tensors, of optimizers (see optimizers.h) and of sessions. Nothing is shared unless the options
+/// say so: every tensor is copied with its dtype, device and strides, every tie within the source (across a session's
+/// members too) is a tie in the clone. `reset()` is never called, nothing is initialised, the random state does not
+/// advance, the source never changes.
 ///
 /// Throws PlanError for rules that cannot be carried out, UncloneableError for a class that lists no members; both
 /// before anything is allocated. One source may be cloned from several threads at once.
@@ -14,134 +15,188 @@
 
 #include <tuple>
 
+namespace torch::optim {
+class Optimizer;
+}
+
 namespace ramet {
 namespace detail {
 
 using ModulePtr = std::shared_ptr<torch::nn::Module>;
+using OptimizerPtr = std::shared_ptr<torch::optim::Optimizer>;
 
-/// The modules to clone: one, or the members of a session by name. Null members stay null.
+/// What to clone: one module, or a session's members by name, nested at will. An empty member stays empty.
 struct Source {
-  std::vector<const torch::nn::Module*> modules;
-  std::vector<std::string> names;  ///< Of a session's members.
-  bool session = false;
+  enum class Kind { module, tensor, optimizer, session };
+  Kind kind = Kind::module;
+  std::string name;  ///< As a member of a session.
+  const torch::nn::Module* module = nullptr;
+  at::Tensor tensor;
+  const torch::optim::Optimizer* optimizer = nullptr;
+  std::vector<Source> members;
 };
 
-/// `n` clones of each module of the source.
-std::vector<std::vector<ModulePtr>> clone(const Source& source, std::size_t n, const CloneOptions& options);
+/// The clone of one member; of its three one at most is there.
+struct Made {
+  ModulePtr module;
+  at::Tensor tensor;
+  OptimizerPtr optimizer;
+};
+
+/// `n` clones of the source: for each, what became of its members, depth first.
+std::vector<std::vector<Made>> clone(const Source& source, std::size_t n, const CloneOptions& options);
 Catalog catalog(const Source& source);
 Plan plan(const Source& source, const CloneOptions& options);
 Relation relation(const Source& a, const Source& b);
 
-/// How a C++ type is taken apart into modules, and made again from their clones.
+/// How a C++ type is taken apart into members, and made again from their clones.
 template <class T>
 struct Handle;
 
 template <class T>
-concept Cloneable = requires {
+concept Handled = requires {
   typename Handle<T>::result;
 };
 
-/// A handle of one module, as a session's members are.
+/// What can be cloned by itself: a tensor or an optimizer is so only together with modules.
 template <class T>
-concept Single = Holder<T> || requires {
-  requires Module<typename T::element_type>;
+concept Cloneable = Handled<T> && !Handle<T>::only_in_session;
+
+inline Source source_of_module(const torch::nn::Module* module) {
+  Source source;
+  source.module = module;
+  return source;
+}
+
+/// A session of the members that `add` is called with, by name.
+class SessionSource {
+ public:
+  SessionSource() { source_.kind = Source::Kind::session; }
+
+  template <class T>
+  void add(std::string name, const T& member) {
+    source_.members.push_back(Handle<std::remove_cvref_t<T>>::source(member));
+    source_.members.back().name = std::move(name);
+  }
+
+  Source take() { return std::move(source_); }
+
+ private:
+  Source source_;
 };
 
 template <Module M>
 struct Handle<M> {
   using result = std::shared_ptr<M>;
-  static void add(const M& module, Source& source) { source.modules.push_back(&module); }
-  static result take(const ModulePtr*& next) { return std::static_pointer_cast<M>(*next++); }
+  static constexpr bool only_in_session = false;
+  static Source source(const M& module) { return source_of_module(&module); }
+  static result take(const Made*& next, const M&) { return std::static_pointer_cast<M>(next++->module); }
 };
 
 template <Module M>
 struct Handle<std::shared_ptr<M>> {
   using result = std::shared_ptr<M>;
-  static void add(const result& module, Source& source) { source.modules.push_back(module.get()); }
-  static result take(const ModulePtr*& next) { return std::static_pointer_cast<M>(*next++); }
+  static constexpr bool only_in_session = false;
+  static Source source(const result& module) { return source_of_module(module.get()); }
+  static result take(const Made*& next, const result&) { return std::static_pointer_cast<M>(next++->module); }
 };
 
 template <Holder H>
 struct Handle<H> {
   using result = H;
-  static void add(const H& holder, Source& source) {
-    source.modules.push_back(holder.is_empty() ? nullptr : holder.ptr().get());
+  static constexpr bool only_in_session = false;
+  static Source source(const H& holder) { return source_of_module(holder.is_empty() ? nullptr : holder.ptr().get()); }
+  static result take(const Made*& next, const H&) {
+    return H(std::static_pointer_cast<typename H::ContainedType>(next++->module));
   }
-  static result take(const ModulePtr*& next) { return H(std::static_pointer_cast<typename H::ContainedType>(*next++)); }
 };
 
-template <Single... Ts>
-struct Handle<std::tuple<Ts...>> {
-  using result = std::tuple<typename Handle<Ts>::result...>;
-  static void add(const std::tuple<Ts...>& members, Source& source) {
-    std::apply([&](const Ts&... each) { (Handle<Ts>::add(each, source), ...); }, members);
-    for (std::size_t i = 0; i < sizeof...(Ts); ++i) source.names.push_back(std::to_string(i));
-    source.session = true;
+template <>
+struct Handle<at::Tensor> {
+  using result = at::Tensor;
+  static constexpr bool only_in_session = true;
+  static Source source(const at::Tensor& tensor) {
+    Source source;
+    source.kind = Source::Kind::tensor;
+    source.tensor = tensor;
+    return source;
   }
-  static result take(const ModulePtr*& next) { return result{Handle<Ts>::take(next)...}; }
+  static result take(const Made*& next, const at::Tensor&) { return next++->tensor; }
 };
 
-template <Single A, Single B>
+/// References too, as in std::tie(net, optimizer): the result holds what each refers to.
+template <class... Ts>
+requires(Handled<std::remove_cvref_t<Ts>>&&...) struct Handle<std::tuple<Ts...>> {
+  using result = std::tuple<typename Handle<std::remove_cvref_t<Ts>>::result...>;
+  static constexpr bool only_in_session = false;
+  static Source source(const std::tuple<Ts...>& members) {
+    SessionSource source;
+    int index = 0;
+    std::apply([&](const auto&... each) { (source.add(std::to_string(index++), each), ...); }, members);
+    return source.take();
+  }
+  static result take(const Made*& next, const std::tuple<Ts...>& members) {
+    return std::apply([&](const auto&... each) { return result{Handle<std::remove_cvref_t<Ts>>::take(next, each)...}; },
+                      members);
+  }
+};
+
+template <Handled A, Handled B>
 struct Handle<std::pair<A, B>> {
   using result = std::pair<typename Handle<A>::result, typename Handle<B>::result>;
-  static void add(const std::pair<A, B>& members, Source& source) {
-    Handle<std::tuple<A, B>>::add(std::tuple<A, B>(members), source);
+  static constexpr bool only_in_session = false;
+  static Source source(const std::pair<A, B>& members) {
+    SessionSource source;
+    source.add("0", members.first);
+    source.add("1", members.second);
+    return source.take();
   }
-  static result take(const ModulePtr*& next) {
-    auto [a, b] = Handle<std::tuple<A, B>>::take(next);
-    return {std::move(a), std::move(b)};
+  static result take(const Made*& next, const std::pair<A, B>& members) {
+    return result{Handle<A>::take(next, members.first), Handle<B>::take(next, members.second)};
   }
 };
 
-template <Single T>
+template <Handled T>
 struct Handle<std::vector<T>> {
   using result = std::vector<typename Handle<T>::result>;
-  static void add(const std::vector<T>& members, Source& source) {
-    for (const T& member : members) {
-      source.names.push_back(std::to_string(source.modules.size()));
-      Handle<T>::add(member, source);
-    }
-    source.session = true;
+  static constexpr bool only_in_session = false;
+  static Source source(const std::vector<T>& members) {
+    SessionSource source;
+    for (std::size_t i = 0; i < members.size(); ++i) source.add(std::to_string(i), members[i]);
+    return source.take();
   }
-  static result take(const ModulePtr*& next, const std::vector<T>& members) {
+  static result take(const Made*& next, const std::vector<T>& members) {
     result made;
-    for (std::size_t i = 0; i < members.size(); ++i) made.push_back(Handle<T>::take(next));
+    for (const T& member : members) made.push_back(Handle<T>::take(next, member));
     return made;
   }
 };
 
-template <Single T>
+template <Handled T>
 struct Handle<std::map<std::string, T>> {
   using result = std::map<std::string, typename Handle<T>::result>;
-  static void add(const std::map<std::string, T>& members, Source& source) {
-    for (const auto& [name, member] : members) {
-      source.names.push_back(name);
-      Handle<T>::add(member, source);
-    }
-    source.session = true;
+  static constexpr bool only_in_session = false;
+  static Source source(const std::map<std::string, T>& members) {
+    SessionSource source;
+    for (const auto& [name, member] : members) source.add(name, member);
+    return source.take();
   }
-  static result take(const ModulePtr*& next, const std::map<std::string, T>& members) {
+  static result take(const Made*& next, const std::map<std::string, T>& members) {
     result made;
-    for (const auto& [name, member] : members) made.emplace(name, Handle<T>::take(next));
+    for (const auto& [name, member] : members) made.emplace(name, Handle<T>::take(next, member));
     return made;
   }
 };
 
 template <Cloneable T>
 Source source_of(const T& handle) {
-  Source source;
-  Handle<T>::add(handle, source);
-  return source;
+  return Handle<T>::source(handle);
 }
 
 template <Cloneable T>
-typename Handle<T>::result made(const T& source, const std::vector<ModulePtr>& modules) {
-  const ModulePtr* next = modules.data();
-  if constexpr (requires { Handle<T>::take(next, source); }) {
-    return Handle<T>::take(next, source);
-  } else {
-    return Handle<T>::take(next);
-  }
+typename Handle<T>::result made(const T& source, const std::vector<Made>& members) {
+  const Made* next = members.data();
+  return Handle<T>::take(next, source);
 }
 
 }  // namespace detail
@@ -156,8 +211,8 @@ auto clone(const T& source, const CloneOptions& options = {}) {
 template <detail::Cloneable T>
 auto clones(const T& source, std::size_t n, const CloneOptions& options = {}) {
   std::vector<typename detail::Handle<T>::result> result;
-  for (const auto& modules : detail::clone(detail::source_of(source), n, options)) {
-    result.push_back(detail::made(source, modules));
+  for (const auto& members : detail::clone(detail::source_of(source), n, options)) {
+    result.push_back(detail::made(source, members));
   }
   return result;
 }

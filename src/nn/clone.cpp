@@ -5,6 +5,7 @@
 #include <ramet/materialize.h>
 #include <ramet/untie.h>
 
+#include "nn/optimizers.h"
 #include "nn/rebuild.h"
 
 namespace ramet {
@@ -167,6 +168,12 @@ struct Planned {
       }
     }
     if (!rules.keep.empty()) nn::hold_unreached(walk.graph);
+    for (NodeId node = 0; node < walk.items.size(); ++node) {
+      if (walk.items[node].optimizer == nullptr || walk.graph.nodes[node].fate != core::Fate::held) continue;
+      throw PlanError("clone: slot '" + core::Paths(walk.graph).path_of(node) +
+                      "': keep names an optimizer, which the clone would then have no way to hold; leave it out of the "
+                      "session");
+    }
   }
 
   void check_dtype() const {
@@ -176,38 +183,82 @@ struct Planned {
   }
 };
 
-void check(const detail::Source& source) {
-  if (source.modules.empty() || (!source.session && source.modules[0] == nullptr)) {
-    throw PlanError("clone: the source is empty: an empty holder, a null pointer or a session without members");
-  }
+bool is_empty(const detail::Source& source) {
+  return source.kind == detail::Source::Kind::session ? source.members.empty() : source.module == nullptr;
 }
 
-/// The clone of a session's member, or of the single module: kept ones are the source's own.
-detail::ModulePtr member(const nn::Walk& walk, const std::vector<detail::ModulePtr>& modules, NodeId node) {
-  if (node == none) return nullptr;
-  if (modules[node]) return modules[node];
-  const detail::ModulePtr kept = walk.items[node].module->weak_from_this().lock();
-  if (kept) return kept;
-  throw PlanError("clone: keep names the source itself, which no shared_ptr owns: the clone cannot hold it");
+void check(const detail::Source& source) {
+  if (!is_empty(source)) return;
+  throw PlanError("clone: the source is empty: an empty holder, a null pointer or a session without members");
 }
+
+/// Collects what became of the source's members, depth first: kept modules are the source's own.
+class Collector {
+ public:
+  Collector(const nn::Walk& walk, const std::vector<at::Tensor>& tensors)
+      : walk_(walk), graph_(walk.graph), tensors_(tensors), modules_(nn::rebuild(walk, tensors)) {}
+
+  std::vector<detail::Made> run(const detail::Source& source) {
+    collect(source, 0);
+    return std::move(made_);
+  }
+
+ private:
+  void collect(const detail::Source& source, NodeId node) {
+    if (source.kind == detail::Source::Kind::session) {
+      const auto slots = graph_.slots_of(node);
+      for (std::size_t i = 0; i < source.members.size(); ++i) collect(source.members[i], slots[i].target);
+      return;
+    }
+    detail::Made& made = made_.emplace_back();
+    if (node == none) return;
+    if (source.module != nullptr) made.module = module(node);
+    if (source.tensor.defined()) made.tensor = tensors_[graph_.nodes[node].tensor];
+    if (source.optimizer != nullptr) made.optimizer = optimizer(node);
+  }
+
+  detail::ModulePtr module(NodeId node) const {
+    if (modules_[node]) return modules_[node];
+    const detail::ModulePtr kept = walk_.items[node].module->weak_from_this().lock();
+    if (kept) return kept;
+    throw PlanError("clone: keep names the source itself, which no shared_ptr owns: the clone cannot hold it");
+  }
+
+  // Over the clone's tensors, which stand in the walk's slots in the order of the source's parts.
+  detail::OptimizerPtr optimizer(NodeId node) {
+    detail::OptimizerPtr& made = optimizers_[node];
+    if (made) return made;
+    nn::OptimizerParts parts;
+    for (const core::Slot& group : graph_.slots_of(child(node, 0))) {
+      auto& tensors = parts.groups.emplace_back();
+      for (const core::Slot& slot : graph_.slots_of(child(group.target, 0))) tensors.push_back(tensor(slot));
+    }
+    for (const core::Slot& state : graph_.slots_of(child(node, 1))) {
+      auto& tensors = parts.state.emplace_back().second;
+      for (const core::Slot& slot : graph_.slots_of(state.target)) tensors.emplace_back(std::string(), tensor(slot));
+    }
+    return made = nn::make_optimizer(*walk_.items[node].optimizer, parts);
+  }
+
+  NodeId child(NodeId node, std::size_t index) const { return graph_.slots_of(node)[index].target; }
+  const at::Tensor& tensor(const core::Slot& slot) const { return tensors_[graph_.nodes[slot.target].tensor]; }
+
+  const nn::Walk& walk_;
+  const core::Graph& graph_;
+  const std::vector<at::Tensor>& tensors_;
+  const std::vector<detail::ModulePtr> modules_;
+  std::map<NodeId, detail::OptimizerPtr> optimizers_;
+  std::vector<detail::Made> made_;
+};
 
 }  // namespace
 
-std::vector<std::vector<detail::ModulePtr>> detail::clone(const Source& source, std::size_t n,
-                                                          const CloneOptions& options) {
+std::vector<std::vector<detail::Made>> detail::clone(const Source& source, std::size_t n, const CloneOptions& options) {
   check(source);
   const Planned planned(source, options);
-  std::vector<std::vector<ModulePtr>> result;
+  std::vector<std::vector<Made>> result;
   for (const std::vector<at::Tensor>& tensors : core::materialize(planned.walk.graph, planned.plan, n)) {
-    const std::vector<ModulePtr> modules = nn::rebuild(planned.walk, tensors);
-    std::vector<ModulePtr>& made = result.emplace_back();
-    if (!source.session) {
-      made.push_back(member(planned.walk, modules, 0));
-      continue;
-    }
-    for (const core::Slot& slot : planned.walk.graph.slots_of(0)) {
-      made.push_back(member(planned.walk, modules, slot.target));
-    }
+    result.push_back(Collector(planned.walk, tensors).run(source));
   }
   return result;
 }

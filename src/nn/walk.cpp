@@ -9,6 +9,7 @@
 #include <typeindex>
 
 #include "nn/access.h"
+#include "nn/optimizers.h"
 
 namespace ramet::nn {
 namespace {
@@ -24,15 +25,7 @@ class Walker final : public Visitor {
 
   void run(const detail::Source& source, const torch::nn::Module* within) {
     if (within != nullptr) add_outside(source, *within);
-    if (!source.session) {
-      visit(source.modules.at(0));
-    } else {
-      owner_ = add(NodeKind::object, &source);
-      for (std::size_t i = 0; i < source.modules.size(); ++i) {
-        const torch::nn::Module* module = source.modules[i];
-        graph_.add_slot(owner_, SlotKind::child, named(source.names[i]), module ? visit(module) : none);
-      }
-    }
+    visit(source);
     for (NodeId node = 0; node < graph_.nodes.size(); ++node) expand(node);
     for (const auto& [slot, module] : backs_) {
       const auto it = identities_.find(module);
@@ -97,7 +90,8 @@ class Walker final : public Visitor {
   void add_outside(const detail::Source& source, const torch::nn::Module& root) {
     std::set<const torch::nn::Module*> inside;
     root.apply([&](const torch::nn::Module& module) { inside.insert(&module); });
-    const std::set<const torch::nn::Module*> own(source.modules.begin(), source.modules.end());
+    std::set<const torch::nn::Module*> own;
+    add_modules(source, own);
     for (const torch::nn::Module* module : own) {
       if (module == nullptr || inside.count(module) != 0) continue;
       throw PlanError("clone: within=<a " + root.name() + ">: the source (a module of type '" +
@@ -122,8 +116,84 @@ class Walker final : public Visitor {
     }
   }
 
+  static void add_modules(const detail::Source& source, std::set<const torch::nn::Module*>& modules) {
+    if (source.module != nullptr) modules.insert(source.module);
+    for (const detail::Source& member : source.members) add_modules(member, modules);
+  }
+
   // At the boundary: kept as it is.
   bool is_outside(const void* object) const { return !outside_.empty() && outside_.count(object) != 0; }
+
+  // A session's containers are expanded later, as everything else; their members stand in `sessions_`.
+  NodeId visit(const detail::Source& source) {
+    switch (source.kind) {
+      case detail::Source::Kind::module:
+        return source.module == nullptr ? none : visit(source.module);
+      case detail::Source::Kind::tensor:
+        return source.tensor.defined() ? visit(source.tensor) : none;
+      case detail::Source::Kind::optimizer:
+        return source.optimizer == nullptr ? none : visit(source.optimizer);
+      default:
+        const NodeId node = add(NodeKind::object, &source);
+        sessions_[node] = &source;
+        return node;
+    }
+  }
+
+  NodeId visit(const torch::optim::Optimizer* optimizer) {
+    const auto [it, added] = identities_.emplace(optimizer, none);
+    if (added) {
+      it->second = add(NodeKind::object, optimizer);
+      walk_.items[it->second].optimizer = optimizer;
+    }
+    return it->second;
+  }
+
+  NodeId add_object(NodeId owner, const std::string& name) {
+    const NodeId node = add(NodeKind::object, nullptr);
+    graph_.add_slot(owner, SlotKind::state, graph_.add_name(name), node);
+    return node;
+  }
+
+  void expand_session(NodeId node) {
+    for (const detail::Source& member : sessions_.at(node)->members) {
+      const NodeId target = visit(member);
+      graph_.add_slot(node, SlotKind::child, named(member.name), target);
+    }
+  }
+
+  // `param_groups.0.params.0`, `state.0.exp_avg`: as in Python. State moves with its parameter.
+  void expand_optimizer(NodeId node) {
+    const torch::optim::Optimizer& optimizer = *walk_.items[node].optimizer;
+    if (std::string unknown = why_unknown(optimizer); !unknown.empty()) {
+      graph_.nodes[node].fate = core::Fate::refused;
+      graph_.refusals.push_back({node, std::move(unknown)});
+      return;
+    }
+    const OptimizerParts parts = parts_of(optimizer);
+    const NodeId groups = add_object(node, "param_groups"), states = add_object(node, "state");
+    std::vector<NodeId> parameters, group_nodes, state_nodes;
+    for (std::size_t i = 0; i < parts.groups.size(); ++i) group_nodes.push_back(add_object(groups, std::to_string(i)));
+    for (const auto& [place, tensors] : parts.state) state_nodes.push_back(add_object(states, std::to_string(place)));
+    std::vector<NodeId> params_nodes;
+    for (const NodeId group : group_nodes) params_nodes.push_back(add_object(group, "params"));
+    for (std::size_t i = 0; i < parts.groups.size(); ++i) {
+      for (std::size_t k = 0; k < parts.groups[i].size(); ++k) {
+        parameters.push_back(visit(parts.groups[i][k]));
+        graph_.add_slot(params_nodes[i], SlotKind::state, graph_.add_name(std::to_string(k)), parameters.back());
+      }
+    }
+    for (std::size_t i = 0; i < parts.state.size(); ++i) {
+      const auto& [place, tensors] = parts.state[i];
+      for (const auto& [name, tensor] : tensors) {
+        const NodeId target = visit(tensor);
+        graph_.add_slot(state_nodes[i], SlotKind::state, graph_.add_name(name), target);
+        core::Tensor& state = graph_.tensors[graph_.nodes[target].tensor];
+        state.follows = graph_.nodes[parameters[place]].tensor;
+        state.follows_dtype = true;
+      }
+    }
+  }
 
   NodeId visit(const torch::nn::Module* module) {
     const auto [it, added] = identities_.emplace(module, none);
@@ -163,6 +233,8 @@ class Walker final : public Visitor {
   void expand(NodeId node) {
     owner_ = node;
     if (graph_.nodes[node].kind == NodeKind::module) return expand_module(node);
+    if (sessions_.count(node) != 0) return expand_session(node);
+    if (walk_.items[node].optimizer != nullptr) return expand_optimizer(node);
     if (next_group_ < groups_.size() && groups_[next_group_].first == node) {
       const auto show = std::move(groups_[next_group_++].second);
       show(*this);
@@ -206,6 +278,7 @@ class Walker final : public Visitor {
   std::vector<std::pair<core::SlotId, const torch::nn::Module*>> backs_;
   std::vector<std::pair<NodeId, std::function<void(Visitor&)>>> groups_;  // in the order of their nodes
   std::size_t next_group_ = 0;
+  std::map<NodeId, const detail::Source*> sessions_;
   std::set<const void*> outside_;  // modules and tensors that stay those of the root that the source is a part of
   std::vector<at::Tensor> outside_tensors_;
   std::vector<NodeId> kept_;  // by a `keep` in a member list

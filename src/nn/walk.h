@@ -10,11 +10,12 @@
 
 namespace ramet::nn {
 
-/// What stands behind a node: a module, shared state, or a container of members.
+/// What stands behind a node: a module, shared state, an optimizer, or a container of members.
 struct Item {
   torch::nn::Module* module = nullptr;
   const detail::ModuleType* type = nullptr;
   const StateType* state = nullptr;  ///< For shared state.
+  const torch::optim::Optimizer* optimizer = nullptr;
 };
 
 struct Walk {
