@@ -41,6 +41,10 @@ py::object reduce(const py::object& object) {
   const py::object table = py::module_::import("copyreg").attr("dispatch_table");
   const py::object reductor = table.attr("get")(py::type::of(object));
   if (reductor.is_none() && has_nameless_fields(py::type::of(object))) return reduce_fields(object);
+  // The __setstate__ of torch's own generators loses a reference, so that none that it made is ever freed.
+  if (std::string_view(Py_TYPE(object.ptr())->tp_name) == "torch._C.Generator") {
+    return py::make_tuple(object.attr("clone_state"), py::tuple(), py::none(), py::none(), py::none(), false);
+  }
   py::object result = reductor.is_none() ? object.attr("__reduce_ex__")(4) : reductor(object);
   if (py::isinstance<py::str>(result)) return result;
   const auto given = result.cast<py::tuple>();

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import types
+import weakref
 from collections import deque
 from functools import partial
 from pathlib import Path
@@ -229,3 +230,6 @@ def test_generators_of_torch_are_copied_with_their_state():
     a, b = ramet.clones(source, 2)
     assert torch.equal(torch.rand(3, generator=a[1][0]), torch.rand(3, generator=b[1][0]))
     assert ramet.clone(source, keep="1.0")[0].generator is generator
+    gone = weakref.ref(own)
+    del clone, own
+    assert gone() is None
