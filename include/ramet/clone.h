@@ -111,6 +111,7 @@ struct Handle<H> {
   }
 };
 
+/// Counts as a parameter if it requires grad, else as a buffer.
 template <>
 struct Handle<at::Tensor> {
   using result = at::Tensor;

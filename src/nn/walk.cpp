@@ -149,20 +149,22 @@ class Walker final : public Visitor {
     return it->second;
   }
 
-  NodeId add_object(NodeId owner, const std::string& name) {
+  NodeId add_object(NodeId owner, const std::string& name, SlotKind kind = SlotKind::state) {
     const NodeId node = add(NodeKind::object, nullptr);
-    graph_.add_slot(owner, SlotKind::state, graph_.add_name(name), node);
+    graph_.add_slot(owner, kind, graph_.add_name(name), node);
     return node;
   }
 
   void expand_session(NodeId node) {
     for (const detail::Source& member : sessions_.at(node)->members) {
       const NodeId target = visit(member);
-      graph_.add_slot(node, SlotKind::child, named(member.name), target);
+      const bool tensor = member.kind == detail::Source::Kind::tensor;
+      const SlotKind as = member.tensor.requires_grad() ? SlotKind::parameter : SlotKind::buffer;
+      graph_.add_slot(node, tensor ? as : SlotKind::child, named(member.name), target);
     }
   }
 
-  // `param_groups.0.params.0`, `state.0.exp_avg`: as in Python. State moves with its parameter.
+  // `param_groups.0.params.0`, as in Python. No rule reaches the state, which moves with its parameter.
   void expand_optimizer(NodeId node) {
     const torch::optim::Optimizer& optimizer = *walk_.items[node].optimizer;
     if (std::string unknown = why_unknown(optimizer); !unknown.empty()) {
@@ -171,7 +173,7 @@ class Walker final : public Visitor {
       return;
     }
     const OptimizerParts parts = parts_of(optimizer);
-    const NodeId groups = add_object(node, "param_groups"), states = add_object(node, "state");
+    const NodeId groups = add_object(node, "param_groups"), states = add_object(node, "state", SlotKind::back);
     std::vector<NodeId> parameters, group_nodes, state_nodes;
     for (std::size_t i = 0; i < parts.groups.size(); ++i) group_nodes.push_back(add_object(groups, std::to_string(i)));
     for (const auto& [place, tensors] : parts.state) state_nodes.push_back(add_object(states, std::to_string(place)));
@@ -335,7 +337,9 @@ void hold_unreached(core::Graph& graph) {
     work.pop_back();
     if (graph.nodes[node].fate == core::Fate::held) continue;
     for (const core::Slot& slot : graph.slots_of(node)) {
-      if (slot.kind == SlotKind::back || slot.target == none || std::exchange(reached[slot.target], true)) continue;
+      if (slot.target == none) continue;
+      const bool weak = slot.kind == SlotKind::back && graph.nodes[slot.target].kind == NodeKind::module;
+      if (weak || std::exchange(reached[slot.target], true)) continue;
       work.push_back(slot.target);
     }
   }

@@ -229,14 +229,30 @@ TEST(OptimizerTest, AnUnknownOrKeptOrTwiceOwnedOneIsAnError) {
                     "shared_ptr, or name it once"));
 }
 
-TEST(OptimizerTest, ItsPathsAreThoseOfPython) {
+TEST(OptimizerTest, NoRuleReachesItsState) {
   Net net;
   torch::optim::SGD optimizer(net->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
   train(net, optimizer, 1);
   const auto plan = ramet::plan(std::tie(net, optimizer));
-  EXPECT_NE(plan.find("1.state.0.momentum_buffer"), nullptr);
+  EXPECT_EQ(plan.find("1.state.0.momentum_buffer"), nullptr);
   EXPECT_NE(plan.find("1.param_groups.0.params.0"), nullptr);
   EXPECT_TRUE(ramet::catalog(std::tie(net, optimizer)).empty());
+  for (const auto& options : {CloneOptions().share(true), CloneOptions().share("1"), CloneOptions().keep("0.first")}) {
+    const auto clone = ramet::clone(std::tie(net, optimizer), options);
+    const auto& [parameter, made] = *std::get<1>(clone)->state().begin();
+    const auto& state = static_cast<const torch::optim::SGDParamState&>(*made);
+    for (const auto& [other, theirs] : optimizer.state()) {
+      EXPECT_FALSE(state.momentum_buffer().is_alias_of(
+          static_cast<const torch::optim::SGDParamState&>(*theirs).momentum_buffer()));
+    }
+  }
+}
+
+TEST(SessionTest, AMemberTensorIsAParameterIfItRequiresGrad) {
+  const auto source = std::tuple(torch::ones({2}, torch::requires_grad()), torch::ones({2}));
+  const auto clone = ramet::clone(source, CloneOptions().share(ramet::parameters));
+  EXPECT_TRUE(std::get<0>(clone).is_same(std::get<0>(source)));
+  EXPECT_FALSE(std::get<1>(clone).is_same(std::get<1>(source)));
 }
 
 }  // namespace
