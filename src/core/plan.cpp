@@ -247,6 +247,11 @@ Plan plan(const Graph& graph, const Catalog& catalog, const Rules& rules) {
       if (untied && (decision.mode == Mode::share || decision.mode == Mode::alias)) decision.mode = Mode::copy;
     }
   }
+  for (TensorId id = 0; verdicts && id < graph.tensors.size(); ++id) {
+    const TensorId parameter = graph.tensors[id].follows;
+    if (parameter == none || result.tensors[parameter].mode != Mode::meta) continue;
+    if (result.tensors[id].mode == Mode::copy) result.tensors[id] = result.tensors[parameter];
+  }
   if (verdicts) check_modes(graph, result, rules);
   freeze(graph, rules, result);
   result.grads = rules.grads;

@@ -114,6 +114,13 @@ class Walker final : public Visitor {
         if (item.value()) work.push_back(item.value().get());
       }
     }
+    drop_members(source);
+  }
+
+  // A member tensor that the root holds too is the session's.
+  void drop_members(const detail::Source& source) {
+    if (source.tensor.defined()) outside_.erase(source.tensor.unsafeGetTensorImpl());
+    for (const detail::Source& member : source.members) drop_members(member);
   }
 
   static void add_modules(const detail::Source& source, std::set<const torch::nn::Module*>& modules) {

@@ -59,6 +59,15 @@ TEST(ConversionsTest, AnOptimizersStateFollowsItsParameter) {
   for (const at::Tensor& tensor : tensors) EXPECT_TRUE(tensor.is_meta());
 }
 
+TEST(ConversionsTest, StateOfAMetaParameterIsMetaToo) {
+  HandMade made;
+  made.module("").tensor("w", at::ones(2)).tensor("momentum", at::ones(2));
+  made.slots("", {{parameter, "w", "w"}, {SlotKind::back, "momentum", "momentum"}});
+  made.graph.tensors[1].follows = 0;
+  const Plan result = plan(made.graph, catalog(made.graph), rules_for(made.graph, {{Mode::meta, "w"}}));
+  EXPECT_EQ(result.tensors[1].mode, Mode::meta);
+}
+
 TEST(ConversionsTest, WhatStaysTheSourcesOwnCannotChange) {
   EXPECT_THAT(error_of(flat({{"w", at::ones(2)}}), at::kHalf, {{Mode::share, "w"}}),
               StrEq("clone: slot 'w' (cpu, Float): dtype=Half cannot apply to it: it would have to change, and it is "
