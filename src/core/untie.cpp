@@ -53,24 +53,24 @@ class Untier {
 
  private:
   void check(SlotId slot) const {
-    if (graph_.nodes[graph_.slots[slot].owner].fate != Fate::held) return;
-    throw PlanError("clone: slot '" + Paths(graph_).path(slot) +
-                    "': untie names it, and it is beneath what keep keeps: the source's own object cannot change; drop "
-                    "one of the two");
+    const auto held = [&](NodeId node) { return graph_.nodes[node].fate == Fate::held; };
+    const Slot& it = graph_.slots[slot];
+    if (!held(it.owner) && !held(it.target)) return;
+    throw PlanError("clone: slot '" + Paths(graph_).path(slot) + "': untie names it, and keep keeps what it holds" +
+                    (held(it.owner) ? ", with the module that it is in" : "") +
+                    ": it cannot have both; drop one of the two, or share its other names instead of keeping them");
   }
 
-  // Other registered slots of the same node. What only it names stays, of a part of its own.
-  std::size_t names_left(SlotId slot) const {
-    const NodeId target = graph_.slots[slot].target;
-    std::size_t count = 0;
+  // Whether nothing but `slots` names the same node: then it stays, of a part of its own.
+  bool alone(const std::vector<SlotId>& slots) const {
+    const NodeId target = graph_.slots[slots[0]].target;
     for (SlotId id = 0; id < graph_.slots.size(); ++id) {
       const Slot& other = graph_.slots[id];
-      count += id != slot && other.target == target && (is_registered(other.kind) || !is_registered(kind(slot)));
+      const bool named = other.target == target && other.kind != SlotKind::back;
+      if (named && std::find(slots.begin(), slots.end(), id) == slots.end()) return false;
     }
-    return count;
+    return true;
   }
-
-  SlotKind kind(SlotId slot) const { return graph_.slots[slot].kind; }
 
   // Tensors of one part stay so in a twin, and those of two do too.
   uint32_t part_for(uint32_t part) {
@@ -106,31 +106,41 @@ class Untier {
     }
   }
 
-  void untie_tensor(SlotId slot) {
+  // A tensor's slot, and what in the plain state of its module refers to the same tensor, unless another slot there
+  // does too.
+  std::vector<SlotId> with_followers(SlotId slot) const {
     const NodeId owner = graph_.slots[slot].owner, shared = graph_.slots[slot].target;
+    std::vector<SlotId> result{slot};
+    const auto slots = graph_.slots_of(owner);
+    const auto registered = [&](const Slot& it) { return is_registered(it.kind) && it.target == shared; };
+    const bool own = is_registered(graph_.slots[slot].kind);
+    if (!own || std::count_if(slots.begin(), slots.end(), registered) > 1) return result;
+    std::vector<NodeId> plain{owner};
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+      const Node node = graph_.nodes[plain[i]];
+      for (SlotId id = node.first; id < node.first + node.count; ++id) {
+        const Slot& it = graph_.slots[id];
+        if (it.kind != SlotKind::state || it.target == none) continue;
+        if (it.target == shared) result.push_back(id);
+        const bool object = graph_.nodes[it.target].kind == NodeKind::object;
+        if (object && std::find(plain.begin(), plain.end(), it.target) == plain.end()) plain.push_back(it.target);
+      }
+    }
+    return result;
+  }
+
+  void untie_tensor(SlotId slot) {
+    const NodeId shared = graph_.slots[slot].target;
+    const std::vector<SlotId> slots = with_followers(slot);
     parts_.clear();
-    if (names_left(slot) == 0) {
+    if (alone(slots)) {
       uint32_t& part = graph_.tensors[graph_.nodes[shared].tensor].part;
       part = part_for(part);
       return;
     }
     const NodeId own = add_node(shared);
     add_slots(own, shared, {});
-    graph_.slots[slot].target = own;
-    const auto slots = graph_.slots_of(owner);
-    const auto also = [&](const Slot& it) { return is_registered(it.kind) && it.target == shared; };
-    if (std::any_of(slots.begin(), slots.end(), also)) return;
-    std::vector<NodeId> plain{owner};
-    for (std::size_t i = 0; i < plain.size(); ++i) {
-      const Node node = graph_.nodes[plain[i]];
-      for (SlotId id = node.first; id < node.first + node.count; ++id) {
-        Slot& it = graph_.slots[id];
-        if (it.kind != SlotKind::state || it.target == none) continue;
-        if (it.target == shared) it.target = own;
-        const bool object = graph_.nodes[it.target].kind == NodeKind::object;
-        if (object && std::find(plain.begin(), plain.end(), it.target) == plain.end()) plain.push_back(it.target);
-      }
-    }
+    for (const SlotId id : slots) graph_.slots[id].target = own;
   }
 
   // Twice: what is beneath the module gets twins, then the twins get slots.
@@ -149,7 +159,7 @@ class Untier {
       }
       return true;
     });
-    if (names_left(slot) == 0) {
+    if (alone({slot})) {
       for (const NodeId node : region) {
         if (graph_.nodes[node].tensor == none) continue;
         uint32_t& part = graph_.tensors[graph_.nodes[node].tensor].part;

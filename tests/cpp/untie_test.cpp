@@ -113,9 +113,10 @@ TEST(UntieTest, WhatIsNotTiedIsAnError) {
 TEST(UntieTest, BeneathWhatIsKeptItIsAnError) {
   HandMade made = tied();
   made.graph.nodes[made["b"]].fate = Fate::held;
-  EXPECT_EQ(error_of(made, "b.w"),
-            "clone: slot 'b.w': untie names it, and it is beneath what keep keeps: the source's own object cannot "
-            "change; drop one of the two");
+  EXPECT_EQ(
+      error_of(made, "b.w"),
+      "clone: slot 'b.w': untie names it, and keep keeps what it holds, with the module that it is in: it cannot have "
+      "both; drop one of the two, or share its other names instead of keeping them");
 }
 
 }  // namespace

@@ -291,14 +291,16 @@ class TestUntie:
         with pytest.raises(ramet.PlanError, match=error(message)):
             ramet.clone(model, untie="b.weight")
 
-    def test_what_is_beneath_a_kept_module_is_an_error(self, model: Tied) -> None:
+    @pytest.mark.parametrize(
+        ("keep", "where"), [("head", ", with the module that it is in"), ("embed.weight", "")], ids=["module", "tensor"]
+    )
+    def test_what_is_kept_cannot_be_untied(self, model: Tied, keep: str, where: str) -> None:
         message = (
-            "clone: slot 'head.weight': untie names it, and it is beneath what keep keeps: the "
-            "source's own object cannot "
-            "change; drop one of the two"
+            f"clone: slot 'head.weight': untie names it, and keep keeps what it holds{where}: it cannot have both; "
+            "drop one of the two, or share its other names instead of keeping them"
         )
         with pytest.raises(ramet.PlanError, match=error(message)):
-            ramet.clone(model, keep="head", untie="head.weight")
+            ramet.clone(model, keep=keep, untie="head.weight")
 
 
 class TestGrads:
