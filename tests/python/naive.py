@@ -140,6 +140,17 @@ class Naive:
         """The slots that keep names, itself or through a module."""
         return {id(slot) for keep in self.listed(self.rules.get("keep")) for slot, _, _ in self.named(keep)}
 
+    def module_named(self, selector: Any) -> list[nn.Module]:
+        """The module that a selector names by itself, if it does."""
+        if isinstance(selector, nn.Module):
+            return [selector]
+        return [module for path, module in self.modules if isinstance(selector, str) and path == selector][:1]
+
+    def held_modules(self) -> list[nn.Module]:
+        """Modules kept, and those beneath."""
+        kept = [module for keep in self.listed(self.rules.get("keep")) for module in self.module_named(keep)]
+        return [inner for module in kept for inner in beneath(module)]
+
     def claims(self, slot: Slot) -> list[tuple[str, str]]:
         """The narrowest claims on a slot: (rank, mode)."""
         found = [
@@ -170,7 +181,8 @@ class Naive:
         for _, selector in [*self.modes, *[("freeze", it) for it in self.listed(self.rules.get("freeze"))]]:
             named = self.named(selector)
             narrow = named and RANKS.index(named[0][1]) >= RANKS.index("module")
-            if narrow and all(id(slot) in kept for slot, _, _ in named):
+            within = [m for m in self.module_named(selector) if m in self.held_modules()]
+            if within or (narrow and all(id(slot) in kept for slot, _, _ in named)):
                 raise RefusedError(f"{selector} names only what is kept")
         result: dict[str, tuple[str, bool]] = {}
         for group in groups:
