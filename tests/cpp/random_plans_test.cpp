@@ -41,7 +41,8 @@ class RandomCase {
       const at::Tensor& base = bases[pick(2)];
       const int64_t size = base.size(-1), begin = pick(static_cast<int>(size)), step = 1 + pick(2);
       const int64_t end = begin + pick(static_cast<int>(size - begin) + 1);
-      made.tensor(tensor_name(i), pick(2) ? at::rand({3}) : base.slice(-1, begin, end, step));
+      made.tensor(tensor_name(i),
+                  pick(2) ? at::rand({3}).requires_grad_(pick(2) == 0) : base.slice(-1, begin, end, step));
       if (pick(8) == 0) made.graph.tensors.back().part = 1;
     }
   }
@@ -89,7 +90,12 @@ class RandomCase {
 
   void add_rules() {
     const Paths paths(made.graph);
-    for (int i = pick(5); i > 0; --i) rules.modes.push_back({pick(2) ? Mode::share : Mode::copy, select(paths)});
+    for (int i = pick(5); i > 0; --i) {
+      rules.modes.push_back({std::array{Mode::copy, Mode::share, Mode::alias, Mode::meta}[pick(4)], select(paths)});
+    }
+    for (int i = pick(4); i == 3; i = pick(4)) rules.freeze.push_back(select(paths));
+    rules.grads = pick(5) == 0;
+    if (pick(5) == 0) rules.dtype = at::kDouble;
   }
 
   Selection select(const Paths& paths) {
@@ -119,7 +125,7 @@ class RandomCase {
 /// What rules and ties mean, said slot by slot and element by element.
 class Naive {
  public:
-  explicit Naive(const RandomCase& given) : graph_(given.made.graph), rules_(given.rules.modes) {
+  explicit Naive(const RandomCase& given) : graph_(given.made.graph), rules_(given.rules.modes), all_(given.rules) {
     for (const Tensor& tensor : graph_.tensors) elements_.push_back(elements(tensor));
     for (TensorId id = 0; id < graph_.tensors.size(); ++id) group_.push_back({id});
     for (bool grown = true; grown;) {
@@ -159,21 +165,54 @@ class Naive {
     return result;
   }
 
+  // What the tensor becomes, where rules do not disagree.
+  Mode mode(TensorId id) const {
+    if (held(graph_.tensors[id].node)) return Mode::share;
+    const std::set<Mode> modes = this->modes(id);
+    if (modes.empty()) return Mode::copy;
+    const bool shared = *modes.begin() == Mode::share || *modes.begin() == Mode::alias;
+    return shared && graph_.tensors[id].part != 0 ? Mode::copy : *modes.begin();
+  }
+
   // A rule that names, one by one or by module, only what is held.
   bool has_pointless_rule() const {
-    return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
-      std::vector<NodeId> named = rule.where.under, tensors;
-      for (SlotId slot = 0; slot < graph_.slots.size(); ++slot) {
-        const NodeId target = graph_.slots[slot].target;
-        if (target == none || graph_.nodes[target].tensor == none) continue;
-        for (const auto& [by, module] : named_by(slot)) {
-          if (by == &rule) tensors.push_back(target);
-        }
-      }
+    const auto pointless = [&](const Selection& where) {
       const auto all_held = [&](const std::vector<NodeId>& nodes) {
         return !nodes.empty() && std::all_of(nodes.begin(), nodes.end(), [&](NodeId node) { return held(node); });
       };
-      return rule.where.rank >= Rank::module && (all_held(named) || all_held(tensors));
+      std::vector<NodeId> tensors;
+      for (const TensorId id : named(where)) tensors.push_back(graph_.tensors[id].node);
+      return where.rank >= Rank::module && (all_held(where.under) || all_held(tensors));
+    };
+    return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) { return pointless(rule.where); }) ||
+           std::any_of(all_.freeze.begin(), all_.freeze.end(), pointless);
+  }
+
+  bool is_frozen(TensorId id) const {
+    return mode(id) != Mode::share && std::any_of(all_.freeze.begin(), all_.freeze.end(),
+                                                  [&](const Selection& where) { return named(where).count(id) != 0; });
+  }
+
+  // freeze of what is not the clone's own, gradients of meta tensors, a dtype for what stays the source's.
+  bool has_impossible_option() const {
+    for (const Selection& where : all_.freeze) {
+      int own = 0, others = 0;
+      for (const TensorId id : named(where)) ++(mode(id) == Mode::share ? others : own);
+      if (others > 0 && (where.rank != Rank::all || own == 0)) return true;
+    }
+    for (TensorId id = 0; id < graph_.tensors.size(); ++id) {
+      const Mode mode = this->mode(id);
+      if (all_.grads && mode == Mode::meta) return true;
+      if (all_.dtype && is_registered(id) && (mode == Mode::share || mode == Mode::alias)) return true;
+    }
+    return false;
+  }
+
+  // Whether anything that it is tied to is a parameter or a buffer.
+  bool is_registered(TensorId id) const {
+    return std::any_of(graph_.slots.begin(), graph_.slots.end(), [&](const Slot& slot) {
+      const TensorId other = slot.target == none ? none : graph_.nodes[slot.target].tensor;
+      return other != none && core::is_registered(slot.kind) && group_[id].count(other) != 0;
     });
   }
 
@@ -209,18 +248,32 @@ class Naive {
     return reached.count(inner) != 0;
   }
 
-  // By module: the rule names the slot through it; by none: one by one, or by its kind.
+  // The modules through which a selection names a slot; `none`: one by one, or by its kind.
+  std::vector<NodeId> through(const Selection& where, SlotId slot) const {
+    std::vector<NodeId> result;
+    const SlotKind kind = graph_.slots[slot].kind;
+    if (where.rank == Rank::all && core::is_registered(kind)) result.push_back(none);
+    if (where.rank == Rank::kind && kind == where.kind) result.push_back(none);
+    if (std::count(where.slots.begin(), where.slots.end(), slot) != 0) result.push_back(none);
+    std::copy_if(where.under.begin(), where.under.end(), std::back_inserter(result),
+                 [&](NodeId module) { return beneath(module, graph_.slots[slot].owner); });
+    return result;
+  }
+
+  std::set<TensorId> named(const Selection& where) const {
+    std::set<TensorId> result;
+    for (SlotId slot = 0; slot < graph_.slots.size(); ++slot) {
+      const NodeId target = graph_.slots[slot].target;
+      if (target == none || graph_.nodes[target].tensor == none) continue;
+      if (!through(where, slot).empty()) result.insert(graph_.nodes[target].tensor);
+    }
+    return result;
+  }
+
   std::vector<std::pair<const Rule*, NodeId>> named_by(SlotId slot) const {
     std::vector<std::pair<const Rule*, NodeId>> result;
-    const SlotKind kind = graph_.slots[slot].kind;
     for (const Rule& rule : rules_) {
-      const Selection& where = rule.where;
-      if (where.rank == Rank::all && is_registered(kind)) result.emplace_back(&rule, none);
-      if (where.rank == Rank::kind && kind == where.kind) result.emplace_back(&rule, none);
-      if (std::count(where.slots.begin(), where.slots.end(), slot) != 0) result.emplace_back(&rule, none);
-      for (const NodeId module : where.under) {
-        if (beneath(module, graph_.slots[slot].owner)) result.emplace_back(&rule, module);
-      }
+      for (const NodeId module : through(rule.where, slot)) result.emplace_back(&rule, module);
     }
     return result;
   }
@@ -240,24 +293,32 @@ class Naive {
 
   const Graph& graph_;
   const std::vector<Rule>& rules_;
+  const Rules& all_;
   std::vector<std::set<Element>> elements_;
   std::vector<std::set<TensorId>> group_;
 };
 
 /// A clone's tensors stand to each other, and to the source, as the plan says.
-void check_clone(const RandomCase& given, const Plan& plan) {
+void check_clone(const RandomCase& given, const Naive& naive, const Plan& plan) {
   const std::vector<Tensor>& sources = given.made.graph.tensors;
   const std::vector<at::Tensor> clones = materialize(given.made.graph, plan, 1)[0];
   for (TensorId a = 0; a < sources.size(); ++a) {
     const at::Tensor& source = sources[a].value;
-    ASSERT_TRUE(at::equal(clones[a], source));
+    const Mode mode = plan.tensors[a].mode;
+    const bool casts = given.rules.dtype && naive.is_registered(a);
+    ASSERT_EQ(clones[a].scalar_type(), casts ? at::kDouble : at::kFloat);
     ASSERT_EQ(clones[a].strides(), source.strides());
-    ASSERT_EQ(clones[a].is_same(source), plan.tensors[a].mode == Mode::share);
+    ASSERT_EQ(clones[a].is_same(source), mode == Mode::share);
+    ASSERT_EQ(clones[a].is_meta(), mode == Mode::meta);
+    ASSERT_EQ(clones[a].requires_grad(), source.requires_grad() && !naive.is_frozen(a));
+    if (mode == Mode::meta) continue;
+    ASSERT_TRUE(at::equal(clones[a], source.to(clones[a].scalar_type())));
+    if (mode == Mode::alias) ASSERT_TRUE(clones[a].is_alias_of(source));
     for (TensorId b = 0; b < sources.size(); ++b) {
-      const bool copies = plan.tensors[a].mode == Mode::copy && plan.tensors[b].mode == Mode::copy;
+      const bool copies = mode == Mode::copy && plan.tensors[b].mode == Mode::copy;
       if (copies && sources[a].part == sources[b].part) {
         ASSERT_EQ(overlap(clones[a], clones[b]), overlap(source, sources[b].value));
-      } else if (plan.tensors[a].mode == Mode::copy) {
+      } else if (mode == Mode::copy) {
         ASSERT_FALSE(clones[a].is_alias_of(sources[b].value));
       }
     }
@@ -265,7 +326,7 @@ void check_clone(const RandomCase& given, const Plan& plan) {
 }
 
 TEST(RandomPlansTest, PlansAndClonesAreWhatANaiveReadingExpects) {
-  int conflicts = 0, pointless = 0, mixed = 0;
+  int conflicts = 0, pointless = 0, impossible = 0, mixed = 0;
   for (uint32_t seed = 0; seed < 1500; ++seed) {
     SCOPED_TRACE(seed);
     const RandomCase given(seed);
@@ -281,26 +342,24 @@ TEST(RandomPlansTest, PlansAndClonesAreWhatANaiveReadingExpects) {
     }
     conflicts += conflict;
     pointless += naive.has_pointless_rule();
-    if (conflict || naive.has_pointless_rule()) {
+    impossible += !conflict && naive.has_impossible_option();
+    if (conflict || naive.has_pointless_rule() || naive.has_impossible_option()) {
       ASSERT_THROW(plan(graph, ties, given.rules), PlanError);
       continue;
     }
     const Plan result = plan(graph, ties, given.rules);
     std::set<Mode> met;
     for (TensorId id = 0; id < graph.tensors.size(); ++id) {
-      const bool held = naive.held(graph.tensors[id].node);
-      const std::set<Mode> modes = naive.modes(id);
-      ASSERT_EQ(result.tensors[id].held, held);
-      const bool untied = graph.tensors[id].part != 0;
-      const Mode expected = modes.empty() || untied ? Mode::copy : *modes.begin();
-      ASSERT_EQ(result.tensors[id].mode, held ? Mode::share : expected);
+      ASSERT_EQ(result.tensors[id].held, naive.held(graph.tensors[id].node));
+      ASSERT_EQ(result.tensors[id].mode, naive.mode(id));
       met.insert(result.tensors[id].mode);
     }
     mixed += met.size() > 1;
-    check_clone(given, result);
+    check_clone(given, naive, result);
   }
   EXPECT_GT(conflicts, 100);
   EXPECT_GT(pointless, 30);
+  EXPECT_GT(impossible, 100);
   EXPECT_GT(mixed, 100);
 }
 
