@@ -4,4 +4,5 @@
 #include <ramet/clone.h>
 #include <ramet/errors.h>
 #include <ramet/fields.h>
+#include <ramet/inplace.h>
 #include <ramet/memory.h>

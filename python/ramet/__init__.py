@@ -6,6 +6,7 @@ from ramet import memory, testing
 from ramet._C import PlanError, UncloneableError
 from ramet._catalog import Catalog, Tie, catalog
 from ramet._clone import clone, clones
+from ramet._inplace import assign, tie, untie
 from ramet._plan import Decision, Plan, plan
 from ramet._relation import Relation, relation
 
@@ -17,6 +18,7 @@ __all__ = [
     "Relation",
     "Tie",
     "UncloneableError",
+    "assign",
     "catalog",
     "clone",
     "clones",
@@ -24,4 +26,6 @@ __all__ = [
     "plan",
     "relation",
     "testing",
+    "tie",
+    "untie",
 ]

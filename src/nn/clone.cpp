@@ -183,12 +183,8 @@ struct Planned {
   }
 };
 
-bool is_empty(const detail::Source& source) {
-  return source.kind == detail::Source::Kind::session ? source.members.empty() : source.module == nullptr;
-}
-
 void check(const detail::Source& source) {
-  if (!is_empty(source)) return;
+  if (!nn::is_empty(source)) return;
   throw PlanError("clone: the source is empty: an empty holder, a null pointer or a session without members");
 }
 

@@ -23,6 +23,11 @@ struct Walk {
   std::vector<Item> items;  ///< By NodeId.
 };
 
+/// Whether there is nothing to walk: no module, or a session without members.
+inline bool is_empty(const detail::Source& source) {
+  return source.kind == detail::Source::Kind::session ? source.members.empty() : source.module == nullptr;
+}
+
 /// `within`: the module that the source is a part of, or null. What is registered in it by a path that does not pass
 /// through the source is held, and nothing beneath it looked at. Throws PlanError if the source is not registered in
 /// it.

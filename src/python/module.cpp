@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "python/boundary.h"
+#include "python/inplace.h"
 #include "python/rebuild.h"
 #include "python/relation.h"
 #include "python/selectors.h"
@@ -63,7 +64,7 @@ struct Planned {
     add_kept(source, requests.keep, options.boundary);
     walk = python::walk(source, options);
     if (!requests.memo.is_none()) walk.memo = requests.memo;
-    untie(walk, requests.untie);
+    add_twins(walk, requests.untie);
     rules = rules_of(walk, requests);
     core::Catalog catalog;
     catalog.groups = core::groups(walk.graph);
@@ -161,6 +162,10 @@ PYBIND11_MODULE(_C, module) {
       },
       py::arg("source"), py::arg("rules"));
   bind_relation(module);
+  module.def("tie", &tie, py::arg("model"), py::arg("paths"));
+  module.def("untie", &untie, py::arg("model"), py::arg("paths"));
+  module.def("untie_all", &untie_all, py::arg("model"));
+  module.def("assign", &assign, py::arg("model"), py::arg("paths"), py::arg("tensors"));
   module.def("memory_stats", [] {
     const memory::Stats it = memory::stats();
     return py::make_tuple(it.in_use, it.cached, it.limit, it.mapped, it.reused);

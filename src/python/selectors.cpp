@@ -99,7 +99,7 @@ at::ScalarType dtype_of(const py::object& given) {
 
 }  // namespace
 
-void untie(Walk& walk, const py::object& given) {
+void add_twins(Walk& walk, const py::object& given) {
   const std::vector<py::object> selectors = listed(given);
   if (selectors.empty()) return;
   const core::Paths paths(walk.graph);

@@ -18,7 +18,7 @@ struct Requests {
 Boundary boundary_of(py::handle source, const py::object& keep);
 
 /// Unties what `untie` names: nodes are added to the walk.
-void untie(Walk& walk, const py::object& untie);
+void add_twins(Walk& walk, const py::object& untie);
 
 /// The rules for one walk. Throws PlanError for selectors that match nothing or are of no use.
 core::Rules rules_of(Walk& walk, const Requests& requests);

@@ -98,8 +98,9 @@ void Walker::expand(NodeId node) {
   const Shape shape = walk_.items[node].shape;
   if (walk_.items[node].session) return expand_session(node);
   if (shape == Shape::scripted) return expand_scripted(node);
-  if (graph_.nodes[node].kind == NodeKind::module && shape != Shape::reduced && shape != Shape::atomic) {
-    return expand_module(node, shape == Shape::leaf);
+  const bool opened = options_.in_place || (shape != Shape::reduced && shape != Shape::atomic);
+  if (graph_.nodes[node].kind == NodeKind::module && opened) {
+    return expand_module(node, shape == Shape::leaf && !options_.in_place);
   }
   if (graph_.nodes[node].fate != core::Fate::held) expand_state(node);
 }
@@ -110,7 +111,7 @@ void Walker::expand_module(NodeId node, bool registered_only) {
   static PyObject* const modules = PyUnicode_InternFromString("_modules");
   static PyObject* const compiled = PyUnicode_InternFromString("_compiled_call_impl");
   PyObject* object = walk_.items[node].object.ptr();
-  const bool getstate = walk_.types.of(Py_TYPE(object)).getstate && !registered_only;
+  const bool getstate = walk_.types.of(Py_TYPE(object)).getstate && !registered_only && !options_.in_place;
   if (getstate) complete_identities();
   walk_.items[node].extra = getstate ? walk_.items[node].object.attr("__getstate__")() : dict_of(object);
   PyObject* dict = walk_.items[node].extra.ptr();

@@ -45,6 +45,7 @@ using Boundary = ska::flat_hash_map<PyObject*, Held>;
 struct WalkOptions {
   Boundary boundary;
   bool every_state = false;  ///< A node for every mutable plain object, also where a flat copy would do: for globs.
+  bool in_place = false;     ///< Every module by its own __dict__, whatever it says that a copy is made from.
 };
 
 /// Asks the processor for what a dict holds, ahead of its use.

@@ -22,6 +22,7 @@ STAGES = [
     {"rules"},
     {"untie"},
     {"plan", "blocks", "claims", "conversions"},
+    {"changes", "references"},
     {"memory", "pool", "streaming"},
     {"arena"},
     {"materialize"},
