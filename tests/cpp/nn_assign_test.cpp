@@ -84,7 +84,8 @@ TEST(AssignTest, AnyPathReachesEveryName) {
   EXPECT_TRUE(net->scale.is_same(scale) && net->named_buffers()["scale"].is_same(scale));
   ramet::assign(net, std::map<std::string, torch::Tensor>{{"embed.weight", torch::ones({5, 3})}});
   EXPECT_TRUE(net->head->weight.requires_grad());
-  ramet::assign(net, {torch::zeros({5, 3}), torch::zeros({9, 3}), torch::zeros({9, 3}), torch::zeros(9), torch::zeros(9)});
+  ramet::assign(net,
+                {torch::zeros({5, 3}), torch::zeros({9, 3}), torch::zeros({9, 3}), torch::zeros(9), torch::zeros(9)});
   EXPECT_FALSE(net(ids()).any().item<bool>());
 }
 

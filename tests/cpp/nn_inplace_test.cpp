@@ -122,7 +122,9 @@ TEST(TieTest, TiesAcrossASessionAndThroughSharedPointers) {
   ramet::tie(std::tuple(encoder, decoder), {"0.weight", "1.weight"});
   EXPECT_TRUE(decoder->weight.is_same(encoder->weight));
   const std::vector<torch::nn::Linear> session{decoder, other};
-  EXPECT_THAT(failing([&] { ramet::tie(session, {"0", "1"}); }),
+  EXPECT_THAT(failing([&] {
+                ramet::tie(session, {"0", "1"});
+              }),
               HasSubstr("tie: '1' is a member of the session, which is not changed"));
   const auto net = std::make_shared<NetImpl>();
   ramet::tie(net, {"scale", "shift"});
@@ -150,9 +152,11 @@ TEST(TieTest, WhatCannotBeTiedIsAnErrorAndChangesNothing) {
       {{"scale", "unused"}, "tie: 'unused' holds None"},
       {{"scale", "notes"}, "tie: 'notes' names plain state, neither a tensor nor a module"},
       {{"left", "scale"}, "tie: 'left' is a module and 'scale' a tensor"},
-      {{"left.weight", "head.weight"}, "'left.weight' is float32 [4, 4] on cpu, 'head.weight' is float32 [6, 4] on cpu"},
+      {{"left.weight", "head.weight"},
+       "'left.weight' is float32 [4, 4] on cpu, 'head.weight' is float32 [6, 4] on cpu"},
       {{"scale", "wide"}, "'wide' is float64 [4] on cpu"},
-      {{"left", "head", "embed"}, "'left' is of type 'torch::nn::LinearImpl', 'embed' of type 'torch::nn::EmbeddingImpl'"},
+      {{"left", "head", "embed"},
+       "'left' is of type 'torch::nn::LinearImpl', 'embed' of type 'torch::nn::EmbeddingImpl'"},
       {{"outer", "outer.0"}, "tie: 'outer.0' is beneath 'outer'"},
       {{"scale", "left.bias"}, "tie: 'left.bias' is a parameter, which what 'scale' holds is not"},
       {{"left.weight", "unlisted.weight"}, "tie: slot 'unlisted.weight': type '"},
@@ -166,7 +170,9 @@ TEST(TieTest, WhatCannotBeTiedIsAnErrorAndChangesNothing) {
     EXPECT_EQ(net->modules(), modules);
   }
   EXPECT_THROW(ramet::tie(net, {"left.weight", "unlisted.weight"}), ramet::UncloneableError);
-  EXPECT_THAT(failing([] { ramet::tie(torch::nn::Linear(nullptr), {"a", "b"}); }),
+  EXPECT_THAT(failing([] {
+                ramet::tie(torch::nn::Linear(nullptr), {"a", "b"});
+              }),
               HasSubstr("tie: the model is empty"));
 }
 
@@ -279,8 +285,9 @@ TEST(UntieTest, WhatCannotBeUntiedIsAnErrorAndChangesNothing) {
       {{"haed.weight"}, "untie: there is no 'haed.weight'"},
       {{"head.bias"}, "untie: 'head.bias' is not tied to anything"},
       {{"head.weight", "left"}, "untie: 'left' is not tied to anything"},
-      {{"notes.weight"}, "untie: 'notes.weight' is a plain reference, which stays in step with 'embed.weight', "
-                         "'head.weight'; name that"},
+      {{"notes.weight"},
+       "untie: 'notes.weight' is a plain reference, which stays in step with 'embed.weight', "
+       "'head.weight'; name that"},
       {{"again"}, "untie: slot 'again' needs a copy of its module, in which 'unlisted' is in the way: type '"},
   };
   for (const auto& [paths, text] : cases) {
