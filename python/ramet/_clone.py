@@ -79,9 +79,9 @@ def clone(
         >>> twin = ramet.clone(model)
         >>> torch.equal(twin[0].weight, model[0].weight), twin[0].weight is model[0].weight
         (True, False)
-        >>> head = ramet.clone(model, share="0")
-        >>> head[0].weight is model[0].weight, head[1].weight is model[1].weight
-        (True, False)
+        >>> head = ramet.clone(model, share="0", freeze="1")
+        >>> head[0].weight is model[0].weight, head[1].weight is model[1].weight, head[1].weight.requires_grad
+        (True, False, False)
 
         A model with what trains it:
 

@@ -15,7 +15,8 @@ class Decision(NamedTuple):
 
     Attributes:
         mode: ``"copy"``, ``"share"``, ``"alias"``, ``"meta"``, or ``"keep"``.
-        why: the rule that decided, as in ``share='encoder'``; ``"default"`` if none did.
+        why: the rule that decided, as in ``share='encoder'``; ``"default"`` if none did, ``"untied"`` where untying
+            made a copy of it, ``"tied to what is kept"`` where a tie or ``within`` leaves it the source's own.
         nbytes: what is allocated for it; 0 where another path's storage already holds it.
     """
 

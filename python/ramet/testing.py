@@ -13,7 +13,7 @@ def assert_shared(a: object, b: object, selector: Rule = True) -> None:
         a: a module or a session, as for ``clone``.
         b: another.
         selector: what a rule of ``clone`` may be given: ``True`` (every parameter and buffer), a kind, a module type, a
-            path or a glob, a module or a tensor of ``a``, or a list of these.
+            path or a glob, a module or a tensor of ``a``, a predicate, or a list of these.
 
     Raises:
         AssertionError: a tensor is not shared; the text lists every such path and what it is instead.

@@ -103,6 +103,16 @@ TEST(RulesDocTest, ConversionsPlansAndErrors) {
             "shared: move the source before, or copy it");
 }
 
+TEST(RulesDocTest, InPlace) {
+  Net net;
+  ramet::untie(net, {"head"});
+  ramet::tie(net, {"embed.weight", "head"});
+  ramet::assign(net, {{"head", torch::zeros({6, 4})}});  // the embedding's too: they are tied
+
+  EXPECT_TRUE(net->embed->weight.is_same(net->head));
+  EXPECT_FALSE(net->embed->weight.any().item<bool>());
+}
+
 TEST(RulesDocTest, SiameseTowers) {
   Net left;
   auto right = ramet::clone(left, CloneOptions().share(true));
@@ -155,6 +165,19 @@ TEST(RulesDocTest, LayersFromOne) {
   EXPECT_THAT(ramet::relation(transformer[0], transformer[5]).equal(), SizeIs(12));
   EXPECT_THAT(ramet::relation(albert[0], albert[5]).shared(), SizeIs(12));
   EXPECT_NE(albert[0].ptr(), albert[5].ptr());
+}
+
+TEST(RulesDocTest, SkeletonThatLoads) {
+  Net net;
+  auto skeleton = ramet::clone(net, CloneOptions().meta(true));
+  const std::map<std::string, torch::Tensor> checkpoint{
+      {"embed.weight", torch::rand({6, 4})}, {"norm.weight", torch::ones({4})}, {"norm.bias", torch::zeros({4})}};
+  ramet::assign(skeleton, checkpoint);  // by one name of each; no copies, and ties hold
+
+  EXPECT_TRUE(skeleton->head.is_alias_of(checkpoint.at("embed.weight")));
+  EXPECT_TRUE(skeleton->head.is_same(skeleton->embed->weight));
+  EXPECT_TRUE(skeleton->head.requires_grad());
+  EXPECT_FALSE(skeleton->norm->bias.is_meta());
 }
 
 TEST(RulesDocTest, PartOfABiggerModel) {
