@@ -57,6 +57,9 @@ Selection select_kind(SlotKind kind, std::string text);
 /// Throws PlanError if it matches nothing (with the nearest names), or names plain state, which only keep can.
 Selection select_path(const Graph& graph, const Paths& paths, std::string_view text, std::string quoted);
 
+/// Throws PlanError: a mode names plain state, which only keep can.
+[[noreturn]] void refuse_plain_state(const std::string& quoted);
+
 /// The tensor slots for which `named` holds, asked with each one's first path. Throws PlanError if there is none.
 Selection select_if(const Graph& graph, const Paths& paths,
                     const std::function<bool(std::string_view path, NodeId tensor)>& named, std::string text);

@@ -90,7 +90,7 @@ def clone(
         >>> optimizer2.param_groups[0]["params"][0] is model2[0].weight
         True
     """
-    if memo is not None and id(source) in memo:
+    if isinstance(memo, dict) and id(source) in memo:
         return cast(_Source, memo[id(source)])
     rules = requested(
         copy=copy,

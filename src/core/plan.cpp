@@ -80,7 +80,7 @@ void check_held(const Graph& graph, const Catalog& catalog, const Rules& rules, 
   const auto fate_held = [](const Node& node) { return node.fate == Fate::held; };
   if (std::none_of(graph.nodes.begin(), graph.nodes.end(), fate_held)) return;
   const auto check = [&](const Selection& where, const std::string& text) {
-    if (where.rank < Rank::module) return;
+    if (where.rank < Rank::type) return;
     std::vector<NodeId> tensors;
     for (const SlotId slot : named_by(graph, where)) tensors.push_back(graph.slots[slot].target);
     const auto is_held = [&](NodeId node) {
@@ -216,6 +216,9 @@ void freeze(const Graph& graph, const Rules& rules, Plan& plan) {
 }
 
 void check_grads(const Graph& graph, const Plan& plan, const Rules& rules) {
+  if (rules.device && rules.device->is_meta()) {
+    throw PlanError("clone: grads cannot be copied to device=meta, where nothing has values; drop one of the two");
+  }
   for (TensorId id = 0; id < graph.tensors.size(); ++id) {
     const Mode mode = plan.tensors[id].mode;
     if (mode != Mode::init && mode != Mode::meta) continue;

@@ -14,12 +14,6 @@ bool is_tensor_slot(const Graph& graph, SlotId id) {
   return slot.target == none || graph.nodes[slot.target].kind == NodeKind::tensor;
 }
 
-[[noreturn]] void throw_plain_state(const std::string& quoted) {
-  throw PlanError("clone: " + quoted +
-                  " names plain state, which holds no tensor of its own; a mode cannot apply to it: use keep=" +
-                  quoted + " to have the clone hold the same object, or leave it out to have it copied");
-}
-
 [[noreturn]] void throw_nothing(const Paths& paths, std::string_view text, const std::string& quoted) {
   std::string message = "clone: " + quoted + " matches nothing";
   const std::vector<std::string> nearest = paths.nearest(text);
@@ -29,6 +23,12 @@ bool is_tensor_slot(const Graph& graph, SlotId id) {
 }
 
 }  // namespace
+
+void refuse_plain_state(const std::string& quoted) {
+  throw PlanError("clone: " + quoted +
+                  " names plain state, which holds no tensor of its own; a mode cannot apply to it: use keep=" +
+                  quoted + " to have the clone hold the same object, or leave it out to have it copied");
+}
 
 std::string_view to_string(Mode mode) {
   constexpr std::array<std::string_view, 7> names{"copy", "share", "alias", "lazy", "differentiable", "init", "meta"};
@@ -49,7 +49,7 @@ Selection select_path(const Graph& graph, const Paths& paths, std::string_view t
     if (!result.slots.empty()) return result;
     if (matched.empty()) throw_nothing(paths, text, result.text);
     const auto is_state = [&](SlotId id) { return graph.slots[id].kind == SlotKind::state; };
-    if (std::any_of(matched.begin(), matched.end(), is_state)) throw_plain_state(result.text);
+    if (std::any_of(matched.begin(), matched.end(), is_state)) refuse_plain_state(result.text);
     throw PlanError("clone: " + result.text + " matches modules only ('" + paths.path(matched[0]) +
                     "'), and a glob names tensors: give a module's path, or end the glob in .*");
   }
@@ -66,7 +66,7 @@ Selection select_path(const Graph& graph, const Paths& paths, std::string_view t
   } else if (node.kind == NodeKind::module || registered) {
     result.under = {place->node};
   } else {
-    throw_plain_state(result.text);
+    refuse_plain_state(result.text);
   }
   return result;
 }
@@ -97,7 +97,7 @@ Selection select_node(const Graph& graph, NodeId node, std::string text) {
   const auto is_child = [&](SlotId id) { return graph.slots[id].kind == SlotKind::child; };
   const bool plain =
       graph.nodes[node].kind == NodeKind::object && node != 0 && std::none_of(held_in.begin(), held_in.end(), is_child);
-  if (plain) throw_plain_state(result.text);
+  if (plain) refuse_plain_state(result.text);
   result.under = {node};
   return result;
 }

@@ -5,6 +5,8 @@
 #include <ramet/materialize.h>
 #include <ramet/untie.h>
 
+#include <algorithm>
+
 #include "nn/optimizers.h"
 #include "nn/rebuild.h"
 
@@ -20,7 +22,7 @@ std::string quoted(const std::string& path) { return "\"" + path + "\""; }
 
 std::string text_of(const Selector& selector) {
   struct Text {
-    std::string operator()(bool) const { return "true"; }
+    std::string operator()(bool everything) const { return everything ? "true" : "false"; }
     std::string operator()(const Kind& kind) const { return kind.text; }
     std::string operator()(const TypeSelector& type) const { return type.text; }
     std::string operator()(const std::string& path) const { return quoted(path); }
@@ -60,7 +62,12 @@ class Resolver {
     }
     return core::select_type(std::move(modules), type.text);
   }
-  Selection operator()(const std::string& path) { return core::select_path(graph_, paths(), path, quoted(path)); }
+  Selection operator()(const std::string& path) {
+    Selection result = core::select_path(graph_, paths(), path, quoted(path));
+    const auto is_optimizer = [&](NodeId node) { return walk_.items[node].optimizer != nullptr; };
+    if (std::any_of(result.under.begin(), result.under.end(), is_optimizer)) core::refuse_plain_state(result.text);
+    return result;
+  }
   Selection operator()(const Selector::Object& object) const {
     const std::vector<NodeId> nodes = nodes_of(graph_, object);
     Selection result = core::select_node(graph_, nodes[0], object.text);

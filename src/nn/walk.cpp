@@ -17,6 +17,7 @@ namespace {
 using core::NodeId;
 using core::NodeKind;
 using core::none;
+using core::SlotId;
 using core::SlotKind;
 
 class Walker final : public Visitor {
@@ -72,9 +73,16 @@ class Walker final : public Visitor {
     if (keeping) kept_.push_back(node);
   }
 
+  // Laid to the child, which can then be kept.
   void refuse(std::string_view name, const std::string& reason) override {
-    graph_.nodes[owner_].fate = core::Fate::refused;
-    graph_.refusals.push_back({owner_, "its '" + std::string(name) + "' is " + reason});
+    NodeId node = owner_;
+    for (SlotId id = graph_.nodes[owner_].first; id < graph_.slots.size(); ++id) {
+      const core::Slot& slot = graph_.slots[id];
+      if (slot.kind == SlotKind::child && slot.target != none && graph_.name(id) == name) node = slot.target;
+    }
+    graph_.nodes[node].fate = core::Fate::refused;
+    graph_.refusals.push_back(
+        {node, (node == owner_ ? "its '" + std::string(name) + "' is " : "it is held by ") + reason});
   }
 
  private:

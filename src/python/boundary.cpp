@@ -146,6 +146,12 @@ std::vector<py::object> listed(const py::object& given) {
   return result;
 }
 
+bool leads_somewhere(py::handle source, const std::string& path) {
+  if (resolve(source, path)) return true;
+  const Walk everything = walk_every_state(source);
+  return core::Paths(everything.graph).find(path).has_value();
+}
+
 void add_kept(py::handle source, const py::object& given, Boundary& boundary) {
   Types types;
   for (const py::object& selector : listed(given)) {

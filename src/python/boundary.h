@@ -13,6 +13,9 @@ std::vector<py::object> listed(const py::object& given);
 /// A selector as errors show it.
 std::string text_of(py::handle selector);
 
+/// Whether a path leads to anything, be it a value without a node of its own.
+bool leads_somewhere(py::handle source, const std::string& path);
+
 /// Adds the objects that `keep` names in `source`. Throws PlanError for what keep cannot do.
 void add_kept(py::handle source, const py::object& keep, Boundary& boundary);
 

@@ -59,6 +59,10 @@ struct Planned {
   Planned(py::handle source, const py::dict& given) {
     const Requests requests = requests_of(given);
     WalkOptions options;
+    if (!requests.memo.is_none() && !PyDict_Check(requests.memo.ptr())) {
+      throw PlanError("clone: memo is a dict, as copy.deepcopy keeps it, not '" +
+                      std::string(Py_TYPE(requests.memo.ptr())->tp_name) + "'");
+    }
     if (!requests.memo.is_none()) add_memo(requests.memo, options.boundary);
     if (!requests.within.is_none()) add_outside(source, requests.within, options.boundary);
     add_kept(source, requests.keep, options.boundary);

@@ -47,14 +47,20 @@ core::Selection select(Walk& walk, std::optional<core::Paths>& paths, const std:
   if (selector.ptr() == Py_True) return core::select_all(text);
   if (is_text(selector)) {
     if (!paths) paths.emplace(walk.graph);
-    return core::select_path(walk.graph, *paths, selector.cast<std::string>(), text);
+    const auto path = selector.cast<std::string>();
+    // Not every value has a node: what there is no path to may be plain state all the same.
+    const bool unknown = !paths->find(path) && !core::is_glob(path);
+    if (unknown && leads_somewhere(walk.items[0].object, path)) core::refuse_plain_state(text);
+    return core::select_path(walk.graph, *paths, path, text);
   }
   if (PyType_Check(selector.ptr())) return select_type(walk, selector, text);
   const TypeFacts& facts = walk.types.of(Py_TYPE(selector.ptr()));
   if (!facts.is_module && !facts.is_tensor && PyCallable_Check(selector.ptr()) != 0) {
     if (!paths) paths.emplace(walk.graph);
     const auto named = [&](std::string_view path, NodeId tensor) {
-      return selector(py::str(path.data(), path.size()), walk.items[tensor].object).cast<bool>();
+      const int said = PyObject_IsTrue(selector(py::str(path.data(), path.size()), walk.items[tensor].object).ptr());
+      if (said < 0) throw py::error_already_set();
+      return said == 1;
     };
     return core::select_if(walk.graph, *paths, named, text);
   }

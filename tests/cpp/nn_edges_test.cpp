@@ -185,7 +185,7 @@ TEST(EdgesTest, AnAnyModuleOfAnUnlistedStaticTypeIsRefusedBeforeAnythingIsMade) 
   net->push_back(torch::nn::AnyModule(std::shared_ptr<UnlistedImpl>(std::make_shared<ListedImpl>())));
   for (const auto& run : {std::function([&] { ramet::clone(net); }), std::function([&] { ramet::plan(net); })}) {
     const std::string text = message<ramet::UncloneableError>(run);
-    EXPECT_THAT(text, HasSubstr("its '0' is an AnyModule whose static type"));
+    EXPECT_THAT(text, HasSubstr("it is held by an AnyModule whose static type"));
     EXPECT_THAT(text, HasSubstr("RAMET_MODULE(UnlistedImpl, "));
   }
 }

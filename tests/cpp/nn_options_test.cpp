@@ -163,6 +163,24 @@ TEST(GradsTest, TheyAreCopiedIfAskedFor) {
   EXPECT_TRUE(clone->norm->bias.grad().equal(model->norm->bias.grad()));
   EXPECT_FALSE(clone->norm->bias.grad().is_alias_of(model->norm->bias.grad()));
   EXPECT_THAT(error_of(model, CloneOptions().grads(true).meta("norm")), HasSubstr("grads cannot be copied to it"));
+  EXPECT_THAT(error_of(model, CloneOptions().grads(true).device(torch::kMeta)),
+              StrEq("clone: grads cannot be copied to device=meta, where nothing has values; drop one of the two"));
+}
+
+struct UnlistedImpl : torch::nn::Module {
+  torch::Tensor forward(const torch::Tensor& x) { return x; }
+};
+
+TEST(KeepTest, AModuleThatListsNothingCanBeKeptWithinASequential) {
+  torch::nn::Sequential source(std::make_shared<UnlistedImpl>(), torch::nn::Linear(2, 2));
+  EXPECT_THROW(ramet::clone(source), ramet::UncloneableError);
+  const auto clone = ramet::clone(source, CloneOptions().keep("0"));
+  EXPECT_EQ(clone->ptr(0), source->ptr(0));
+  EXPECT_NE(clone->ptr(1), source->ptr(1));
+}
+
+TEST(KeepTest, FalseIsNoSelector) {
+  EXPECT_THAT(error_of(Tied(), CloneOptions().keep(false)), HasSubstr("keep=false is no selector"));
 }
 
 TEST(DtypeTest, FloatingTensorsBecomeOfItWithTheirTies) {

@@ -237,7 +237,7 @@ TEST(OptimizerTest, NoRuleReachesItsState) {
   EXPECT_EQ(plan.find("1.state.0.momentum_buffer"), nullptr);
   EXPECT_NE(plan.find("1.param_groups.0.params.0"), nullptr);
   EXPECT_TRUE(ramet::catalog(std::tie(net, optimizer)).empty());
-  for (const auto& options : {CloneOptions().share(true), CloneOptions().share("1"), CloneOptions().keep("0.first")}) {
+  for (const auto& options : {CloneOptions().share(true), CloneOptions().keep("0.first")}) {
     const auto clone = ramet::clone(std::tie(net, optimizer), options);
     const auto& [parameter, made] = *std::get<1>(clone)->state().begin();
     const auto& state = static_cast<const torch::optim::SGDParamState&>(*made);
@@ -246,6 +246,13 @@ TEST(OptimizerTest, NoRuleReachesItsState) {
           static_cast<const torch::optim::SGDParamState&>(*theirs).momentum_buffer()));
     }
   }
+}
+
+TEST(OptimizerTest, AModeThatNamesOneIsAnErrorThatSaysKeep) {
+  Net net;
+  torch::optim::SGD optimizer(net->parameters(), torch::optim::SGDOptions(0.1));
+  EXPECT_THAT(plan_error([&] { ramet::clone(std::tie(net, optimizer), CloneOptions().share("1")); }),
+              HasSubstr("\"1\" names plain state"));
 }
 
 TEST(SessionTest, AMemberTensorIsAParameterIfItRequiresGrad) {

@@ -182,7 +182,7 @@ class Naive {
       };
       std::vector<NodeId> tensors;
       for (const TensorId id : named(where)) tensors.push_back(graph_.tensors[id].node);
-      return where.rank >= Rank::module && (all_held(where.under) || all_held(tensors));
+      return where.rank >= Rank::type && (all_held(where.under) || all_held(tensors));
     };
     return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) { return pointless(rule.where); }) ||
            std::any_of(all_.freeze.begin(), all_.freeze.end(), pointless);

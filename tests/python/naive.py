@@ -180,7 +180,7 @@ class Naive:
         kept = {id(slot) for group in groups if any(id(slot) in held for slot in group) for slot in group}
         for _, selector in [*self.modes, *[("freeze", it) for it in self.listed(self.rules.get("freeze"))]]:
             named = self.named(selector)
-            narrow = named and RANKS.index(named[0][1]) >= RANKS.index("module")
+            narrow = named and RANKS.index(named[0][1]) >= RANKS.index("type")
             within = [m for m in self.module_named(selector) if m in self.held_modules()]
             if within or (narrow and all(id(slot) in kept for slot, _, _ in named)):
                 raise RefusedError(f"{selector} names only what is kept")

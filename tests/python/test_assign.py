@@ -194,3 +194,13 @@ def test_what_cannot_be_assigned_is_an_error(tensors, text):
     model = Net()
     model.register_buffer("empty", torch.ones(2, device="meta"))
     assert text in fails(model, tensors)
+
+
+def test_a_state_dict_fills_a_tied_skeleton():
+    model = nn.ModuleDict({"embed": nn.Embedding(6, 4), "head": nn.Linear(4, 6)})
+    model["head"].weight = model["embed"].weight
+    skeleton = ramet.clone(model, meta=True)
+    ramet.assign(skeleton, model.state_dict())
+    assert skeleton["head"].weight is skeleton["embed"].weight
+    assert torch.equal(skeleton["head"].weight, model["head"].weight)
+    assert torch.equal(skeleton["head"].bias, model["head"].bias)

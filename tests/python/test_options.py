@@ -317,6 +317,11 @@ class TestGrads:
         clone = ramet.clone(model, share="norm", grads="copy")
         assert clone.norm.weight.grad is model.norm.weight.grad
 
+    def test_there_are_none_on_meta(self, model: Tied) -> None:
+        message = "clone: grads cannot be copied to device=meta, where nothing has values; drop one of the two"
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(model, device="meta", grads="copy")
+
     def test_they_are_counted_in_the_plan(self, model: Tied) -> None:
         without = ramet.plan(model, grads="copy").nbytes
         model(torch.tensor([1])).sum().backward()
@@ -498,9 +503,30 @@ class TestPredicate:
         with pytest.raises(ramet.PlanError, match=r"matches nothing: it is true of no tensor$"):
             ramet.clone(model, share=lambda path, tensor: False)
 
+    def test_what_it_returns_counts_as_true_or_false(self, model: Tied) -> None:
+        clone = ramet.clone(model, share=lambda path, tensor: "norm" if "norm" in path else "")
+        assert clone.norm.weight is model.norm.weight
+        assert clone.head.bias is not model.head.bias
+
     def test_its_own_errors_come_through(self, model: Tied) -> None:
         with pytest.raises(ZeroDivisionError):
             ramet.clone(model, share=lambda path, tensor: 1 / 0)
+
+
+@pytest.mark.parametrize("name", ["log.losses", "log", "width", "pair"])
+@pytest.mark.parametrize("held_elsewhere", [False, True])
+def test_a_mode_that_names_plain_state_says_keep(model: Tied, name: str, held_elsewhere: bool) -> None:
+    model.log, model.width, model.pair = {"losses": []}, 3, (1, 2)
+    other = model.log["losses"] if held_elsewhere else None
+    with pytest.raises(ramet.PlanError, match=rf"^clone: '{name}' names plain state, .* use keep='{name}'"):
+        ramet.clone(model, share=name)
+    assert other in (None, [])
+
+
+def test_a_type_all_of_whose_tensors_are_kept_is_an_error(model: Tied) -> None:
+    message = "clone: share=nn.LayerNorm names what keep='norm' already keeps whole; drop it, or keep less"
+    with pytest.raises(ramet.PlanError, match=error(message)):
+        ramet.clone(model, keep="norm", share=nn.LayerNorm)
 
 
 class TestMemo:
@@ -520,6 +546,11 @@ class TestMemo:
         assert clone.head.weight is weight
         assert clone.embed.weight is weight
         assert ramet.clone(model, memo={id(model): norm}) is norm
+
+    def test_what_is_no_dict_is_an_error(self, model: Tied) -> None:
+        message = "clone: memo is a dict, as copy.deepcopy keeps it, not 'list'"
+        with pytest.raises(ramet.PlanError, match=error(message)):
+            ramet.clone(model, memo=[])  # type: ignore[arg-type]
 
     def test_a_view_over_a_copied_storage_stays_one(self) -> None:
         holder = nn.Linear(3, 3)
