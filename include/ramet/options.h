@@ -148,6 +148,13 @@ class CloneOptions {
     return within(static_cast<const torch::nn::Module&>(*root));
   }
 
+  /// Whether to make sure that the clone has nothing left of the source's that no rule gives it: a member that its
+  /// class's list forgets. Looks at use counts, so raw and weak pointers are not seen. On where NDEBUG is not defined.
+  CloneOptions& check(bool on) {
+    check_ = on;
+    return *this;
+  }
+
   const std::vector<std::pair<core::Mode, Selector>>& modes() const { return modes_; }
   const std::vector<Selector>& keeps() const { return keeps_; }
   const std::vector<Selector>& freezes() const { return freezes_; }
@@ -156,6 +163,7 @@ class CloneOptions {
   const std::optional<at::Device>& device() const { return device_; }
   const std::optional<at::ScalarType>& dtype() const { return dtype_; }
   const torch::nn::Module* within() const { return within_; }
+  bool check() const { return check_; }
 
  private:
   CloneOptions& mode(core::Mode mode, Selectors where) {
@@ -169,6 +177,11 @@ class CloneOptions {
   std::optional<at::Device> device_;
   std::optional<at::ScalarType> dtype_;
   const torch::nn::Module* within_ = nullptr;
+#ifdef NDEBUG
+  bool check_ = false;
+#else
+  bool check_ = true;
+#endif
 };
 
 }  // namespace ramet

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "nn/forgotten.h"
 #include "nn/optimizers.h"
 #include "nn/rebuild.h"
 
@@ -259,10 +260,12 @@ class Collector {
 std::vector<std::vector<detail::Made>> detail::clone(const Source& source, std::size_t n, const CloneOptions& options) {
   check(source);
   const Planned planned(source, options);
+  std::optional<nn::Forgotten> forgotten;
+  if (options.check()) forgotten.emplace(planned.walk, planned.plan);
   std::vector<std::vector<Made>> result;
-  for (const std::vector<at::Tensor>& tensors : core::materialize(planned.walk.graph, planned.plan, n)) {
-    result.push_back(Collector(planned.walk, tensors).run(source));
-  }
+  const auto clones = core::materialize(planned.walk.graph, planned.plan, n);
+  for (const std::vector<at::Tensor>& tensors : clones) result.push_back(Collector(planned.walk, tensors).run(source));
+  if (forgotten && n > 0) forgotten->check(clones[0]);
   return result;
 }
 

@@ -2,13 +2,13 @@
 #include "nn/walk.h"
 
 #include <c10/util/Type.h>
-#include <c10/util/flat_hash_map.h>
 #include <ramet/errors.h>
 
 #include <set>
 #include <typeindex>
 
 #include "nn/access.h"
+#include "nn/identities.h"
 #include "nn/optimizers.h"
 
 namespace ramet::nn {
@@ -22,15 +22,14 @@ using core::SlotKind;
 
 class Walker final : public Visitor {
  public:
-  explicit Walker(Walk& walk) : walk_(walk), graph_(walk.graph), own_slots_(walk.graph) {}
+  explicit Walker(Walk& walk) : walk_(walk), graph_(walk.graph), own_slots_(walk.graph), identities_(walk.graph) {}
 
   void run(const detail::Source& source, const torch::nn::Module* within) {
     if (within != nullptr) add_outside(source, *within);
     visit(source);
     for (NodeId node = 0; node < graph_.nodes.size(); ++node) expand(node);
     for (const auto& [slot, module] : backs_) {
-      const auto it = identities_.find(module);
-      if (it != identities_.end()) graph_.slots[slot].target = it->second;
+      graph_.slots[slot].target = identities_.find(module);
     }
     // What shares bytes with a tensor that stays outside stays tied to it.
     for (const at::Tensor& tensor : outside_tensors_) visit(tensor);
@@ -156,12 +155,11 @@ class Walker final : public Visitor {
   }
 
   NodeId visit(const torch::optim::Optimizer* optimizer) {
-    const auto [it, added] = identities_.emplace(optimizer, none);
-    if (added) {
-      it->second = add(NodeKind::object, optimizer);
-      walk_.items[it->second].optimizer = optimizer;
-    }
-    return it->second;
+    if (const NodeId known = identities_.find(optimizer); known != none) return known;
+    const NodeId node = add(NodeKind::object, optimizer);
+    walk_.items[node].optimizer = optimizer;
+    identities_.add(node);
+    return node;
   }
 
   NodeId add_object(NodeId owner, const std::string& name, SlotKind kind = SlotKind::state) {
@@ -213,25 +211,22 @@ class Walker final : public Visitor {
   }
 
   NodeId visit(const torch::nn::Module* module) {
-    const auto [it, added] = identities_.emplace(module, none);
-    if (added) {
-      const NodeId node = it->second = add(NodeKind::module, module);
-      if (is_outside(module)) graph_.nodes[node].fate = core::Fate::held;
-      // The walk only reads; a Visitor gets mutable members because rebuild writes those of the copy.
-      walk_.items[node].module = const_cast<torch::nn::Module*>(module);
-      return node;
-    }
-    return it->second;
+    if (const NodeId known = identities_.find(module); known != none) return known;
+    const NodeId node = add(NodeKind::module, module);
+    identities_.add(node);
+    if (is_outside(module)) graph_.nodes[node].fate = core::Fate::held;
+    // The walk only reads; a Visitor gets mutable members because rebuild writes those of the copy.
+    walk_.items[node].module = const_cast<torch::nn::Module*>(module);
+    return node;
   }
 
   NodeId visit(const at::Tensor& tensor) {
-    const auto [it, added] = identities_.emplace(tensor.unsafeGetTensorImpl(), none);
-    if (added) {
-      walk_.items.emplace_back();
-      it->second = graph_.add_tensor(tensor);
-      if (is_outside(tensor.unsafeGetTensorImpl())) graph_.nodes[it->second].fate = core::Fate::held;
-    }
-    return it->second;
+    if (const NodeId known = identities_.find(tensor.unsafeGetTensorImpl()); known != none) return known;
+    walk_.items.emplace_back();
+    const NodeId node = graph_.add_tensor(tensor);
+    identities_.add(node);
+    if (is_outside(tensor.unsafeGetTensorImpl())) graph_.nodes[node].fate = core::Fate::held;
+    return node;
   }
 
   template <class Visit>
@@ -248,6 +243,7 @@ class Walker final : public Visitor {
   }
 
   void expand(NodeId node) {
+    if (graph_.nodes[node].kind == NodeKind::tensor) return;
     owner_ = node;
     if (graph_.nodes[node].kind == NodeKind::module) return expand_module(node);
     if (sessions_.count(node) != 0) return expand_session(node);
@@ -289,7 +285,7 @@ class Walker final : public Visitor {
   core::Graph& graph_;
   OwnSlots own_slots_;
   NodeId owner_ = 0;
-  ska::flat_hash_map<const void*, NodeId> identities_;
+  Identities identities_;
   // By type too: the first member of a struct lies where the struct does.
   std::map<std::pair<const void*, std::type_index>, NodeId> states_;
   std::vector<std::pair<core::SlotId, const torch::nn::Module*>> backs_;
