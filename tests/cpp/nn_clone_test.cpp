@@ -5,8 +5,6 @@
 #include <ramet/ramet.h>
 #include <torch/torch.h>
 
-#include <thread>
-
 #include "twins.h"
 
 namespace {
@@ -270,18 +268,6 @@ TEST(CloneTest, AnEmptyHolderIsAnError) {
   EXPECT_THROW(ramet::clone(torch::nn::Linear(nullptr)), ramet::PlanError);
   EXPECT_THROW(ramet::clone(std::shared_ptr<NetImpl>()), ramet::PlanError);
   EXPECT_THROW(ramet::clone(std::vector<torch::nn::Linear>()), ramet::PlanError);
-}
-
-TEST(CloneTest, OneSourceIsClonedFromManyThreads) {
-  Tied net;
-  std::vector<Tied> clones(8, nullptr);
-  std::vector<std::thread> threads;
-  for (Tied& clone : clones) threads.emplace_back([&] { clone = ramet::clone(net); });
-  for (std::thread& thread : threads) thread.join();
-  for (const Tied& clone : clones) {
-    expect_twins(*net, *clone);
-    EXPECT_TRUE(clone->embed->weight.is_same(clone->head->weight));
-  }
 }
 
 TEST(CloneTest, DeepNestingNeedsNoStack) {
