@@ -1,8 +1,11 @@
-/// Ramet beside Module::clone(), in one run. A clone that is held while the next is made is fresh; one that is dropped
-/// first may reuse its memory. `--benchmark_enable_random_interleaving=true --benchmark_repetitions=9` for medians.
+/// Ramet beside Module::clone(), in one run, taking turns: medians of repetitions in random order. Held: every clone
+/// stays while the next ones are made, so that each needs fresh memory. Dropped: each goes before the next, and going
+/// counts.
 #include <benchmark/benchmark.h>
 #include <ramet/ramet.h>
 #include <torch/torch.h>
+
+#include <chrono>
 
 namespace {
 
@@ -37,36 +40,70 @@ torch::nn::Sequential convnet() {
   return result;
 }
 
+/// Clones are held until there are this many bytes of them, or so many clones.
+constexpr std::size_t most_bytes = std::size_t{1} << 30, most_clones = 50;
+
+template <class Net>
+std::size_t bytes_of(const Net& net) {
+  std::size_t result = 0;
+  for (const auto& tensor : net->parameters()) result += tensor.nbytes();
+  return result;
+}
+
 template <class Net, class Clone>
-void measure(benchmark::State& state, const Net& net, const Clone& clone) {
+void held(benchmark::State& state, const Net& net, const Clone& clone) {
+  const std::size_t most = std::clamp<std::size_t>(most_bytes / bytes_of(net), 1, most_clones);
+  std::vector<decltype(clone(net))> clones;
   for (auto _ : state) {
-    auto made = clone(net);
-    benchmark::DoNotOptimize(made);
+    if (clones.size() == most) {
+      clones.clear();
+      ramet::memory::empty_cache();
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    clones.push_back(clone(net));
+    state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
 }
 
-const auto module_clone = [](const auto& net) { return net->clone(); };
-const auto ramet_clone = [](const auto& net) { return ramet::clone(net); };
-const auto ramet_share = [](const auto& net) { return ramet::clone(net, ramet::CloneOptions().share(true)); };
+template <class Net, class Clone>
+void dropped(benchmark::State& state, const Net& net, const Clone& clone) {
+  for (auto _ : state) {
+    const auto begin = std::chrono::steady_clock::now();
+    benchmark::DoNotOptimize(clone(net));
+    state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+}
 
-void Transformer_ModuleClone(benchmark::State& state) { measure(state, transformer(), module_clone); }
-void Transformer_Ramet(benchmark::State& state) { measure(state, transformer(), ramet_clone); }
-void Transformer_RametShare(benchmark::State& state) { measure(state, transformer(), ramet_share); }
-void TinyLayers_ModuleClone(benchmark::State& state) { measure(state, tiny_layers(), module_clone); }
-void TinyLayers_Ramet(benchmark::State& state) { measure(state, tiny_layers(), ramet_clone); }
-void TinyLayers_RametShare(benchmark::State& state) { measure(state, tiny_layers(), ramet_share); }
-void ConvNet_ModuleClone(benchmark::State& state) { measure(state, convnet(), module_clone); }
-void ConvNet_Ramet(benchmark::State& state) { measure(state, convnet(), ramet_clone); }
-void ConvNet_RametShare(benchmark::State& state) { measure(state, convnet(), ramet_share); }
-
-BENCHMARK(Transformer_ModuleClone)->Unit(benchmark::kMillisecond);
-BENCHMARK(Transformer_Ramet)->Unit(benchmark::kMillisecond);
-BENCHMARK(Transformer_RametShare)->Unit(benchmark::kMillisecond);
-BENCHMARK(TinyLayers_ModuleClone)->Unit(benchmark::kMillisecond);
-BENCHMARK(TinyLayers_Ramet)->Unit(benchmark::kMillisecond);
-BENCHMARK(TinyLayers_RametShare)->Unit(benchmark::kMillisecond);
-BENCHMARK(ConvNet_ModuleClone)->Unit(benchmark::kMillisecond);
-BENCHMARK(ConvNet_Ramet)->Unit(benchmark::kMillisecond);
-BENCHMARK(ConvNet_RametShare)->Unit(benchmark::kMillisecond);
+template <class Net>
+void add(const std::string& name, const Net& net) {
+  const auto with = [&](const std::string& what, const auto& clone) {
+    for (const bool keep : {true, false}) {
+      const auto run = [=](benchmark::State& state) { keep ? held(state, net, clone) : dropped(state, net, clone); };
+      benchmark::RegisterBenchmark((name + "/" + what + (keep ? "/held" : "/dropped")).c_str(), run)
+          ->Unit(benchmark::kMillisecond)
+          ->UseManualTime();
+    }
+  };
+  with("Module::clone", [](const Net& source) { return source->clone(); });
+  with("ramet::clone", [](const Net& source) { return ramet::clone(source); });
+  with("ramet::clone, share",
+       [](const Net& source) { return ramet::clone(source, ramet::CloneOptions().share(true)); });
+}
 
 }  // namespace
+
+int main(int argc, char** argv) {
+  // What comes from the command line stands last, and wins.
+  std::vector<std::string> texts{argv[0], "--benchmark_enable_random_interleaving=true", "--benchmark_repetitions=9",
+                                 "--benchmark_min_time=0.1", "--benchmark_report_aggregates_only=true"};
+  texts.insert(texts.end(), argv + 1, argv + argc);
+  std::vector<char*> arguments;
+  for (std::string& text : texts) arguments.push_back(text.data());
+  int count = static_cast<int>(arguments.size());
+  benchmark::Initialize(&count, arguments.data());
+  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 1;
+  add("Transformer(512,8,6,6)", transformer());
+  add("2000 Linear(8,8)", tiny_layers());
+  add("ConvNet", convnet());
+  benchmark::RunSpecifiedBenchmarks();
+}
