@@ -1,10 +1,13 @@
 /// The clones' tensors: the source's own, or new ones made by hand over the arena's storages.
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_empty_per_channel_affine_quantized.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
 #include <ramet/arena.h>
 #include <ramet/catalog.h>
 #include <ramet/materialize.h>
+
+#include <cstring>
 
 namespace ramet::core {
 namespace {
@@ -32,6 +35,16 @@ at::Tensor over(const c10::Storage& storage, const Decision& decision, const at:
   return result;
 }
 
+// torch's own clone refuses zero points that are floating.
+at::Tensor cloned_by_channel(const at::Tensor& source) {
+  const at::Tensor result = at::_empty_per_channel_affine_quantized(
+      source.sizes(), source.q_per_channel_scales().clone(), source.q_per_channel_zero_points().clone(),
+      source.q_per_channel_axis(), source.options());
+  const at::Tensor bytes = source.contiguous();
+  std::memcpy(result.data_ptr(), bytes.const_data_ptr(), bytes.nbytes());
+  return result;
+}
+
 // Sparse, quantized and other tensors that have more to them than bytes, and meta tensors, which have none.
 at::Tensor cloned(const at::Tensor& source, const Plan& plan, const Decision& decision) {
   const at::ScalarType dtype = decision.dtype == at::ScalarType::Undefined ? source.scalar_type() : decision.dtype;
@@ -39,6 +52,7 @@ at::Tensor cloned(const at::Tensor& source, const Plan& plan, const Decision& de
     const at::TensorOptions options = source.options().requires_grad(false).dtype(dtype);
     return at::empty_strided(source.sizes(), source.strides(), options);
   }
+  if (source.is_quantized() && source.qscheme() == at::kPerChannelAffineFloatQParams) return cloned_by_channel(source);
   if (!decision.moves && dtype == source.scalar_type()) return source.detach().clone();
   return source.detach().to(decision.moves ? *plan.device : source.device(), dtype, /*non_blocking=*/false,
                             /*copy=*/true);

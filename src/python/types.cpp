@@ -82,6 +82,13 @@ bool is_parametrized(py::handle type) {
          text("__qualname__") == "_inject_new_class.<locals>.default_deepcopy";
 }
 
+/// Whether FullyShardedDataParallel wraps it, or fully_shard has changed its class.
+bool is_sharded(py::handle type) {
+  const py::tuple bases = type.attr("__mro__");
+  return std::ranges::any_of(bases,
+                             [](py::handle base) { return module_of(base).starts_with("torch.distributed.fsdp"); });
+}
+
 }  // namespace
 
 py::object torch_class(const char* module, const char* name) { return py::module_::import(module).attr(name); }
@@ -210,6 +217,7 @@ TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
   facts.is_module = true;
   facts.ask_instance = !same_attribute(type, module_, "__getattr__");
   facts.parametrized = is_parametrized(type);
+  facts.sharded = is_sharded(type);
   if (PyObject_IsSubclass(type.ptr(), scripted_.ptr()) == 1) {
     facts.shape = Shape::scripted;
     return facts;

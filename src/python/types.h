@@ -37,6 +37,7 @@ struct TypeFacts {
   bool getstate = false;      ///< A module whose class has a __getstate__ that is not torch.nn.Module's.
   bool setstate = false;      ///< A module or optimizer whose class has a __setstate__ that must run.
   bool parametrized = false;  ///< A module whose class torch made for it alone.
+  bool sharded = false;       ///< A module whose parameters FSDP has spread over processes.
   bool is_optimizer = false;  ///< A torch.optim.Optimizer.
   bool ask_instance = false;  ///< Its class has a __getattr__ that might answer for __deepcopy__.
 };

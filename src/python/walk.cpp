@@ -100,6 +100,13 @@ void Walker::expand(NodeId node) {
   if (shape == Shape::scripted) return expand_scripted(node);
   const bool opened = options_.in_place || (shape != Shape::reduced && shape != Shape::atomic);
   if (graph_.nodes[node].kind == NodeKind::module && opened) {
+    const bool sharded = walk_.types.of(Py_TYPE(walk_.items[node].object.ptr())).sharded;
+    if (sharded && graph_.nodes[node].fate == core::Fate::cloned) {
+      refuse(node,
+             "FSDP has spread its parameters over processes: clone the module before it is sharded, or load a gathered "
+             "state_dict into a clone of the module that is not");
+      return expand_module(node, /*registered_only=*/true);
+    }
     return expand_module(node, shape == Shape::leaf && !options_.in_place);
   }
   if (graph_.nodes[node].fate != core::Fate::held) expand_state(node);
