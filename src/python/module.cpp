@@ -19,18 +19,22 @@ namespace ramet::python {
 namespace {
 
 /// No garbage collection while thousands of objects are made, none of which can be garbage: it would take most of the
-/// time. Restored on every way out.
+/// time. Restored on every way out; of calls in several threads at once, by the last.
 class CollectionPause {
  public:
-  CollectionPause() : was_enabled_(PyGC_Disable() != 0) {}
+  CollectionPause() {
+    if (calls_++ == 0) was_enabled_ = PyGC_Disable() != 0;
+  }
   ~CollectionPause() {
-    if (was_enabled_) PyGC_Enable();
+    if (--calls_ == 0 && was_enabled_) PyGC_Enable();
   }
   CollectionPause(const CollectionPause&) = delete;
   CollectionPause& operator=(const CollectionPause&) = delete;
 
  private:
-  bool was_enabled_;
+  // Both by leave of the GIL.
+  static inline int calls_ = 0;
+  static inline bool was_enabled_ = false;
 };
 
 Requests requests_of(const py::dict& given) {

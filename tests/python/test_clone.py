@@ -1,9 +1,7 @@
 """Clones with nothing shared, held against copy.deepcopy and against what deepcopy gets wrong."""
 
 import copy
-import gc
 import threading
-import weakref
 from collections import OrderedDict
 from pathlib import Path
 
@@ -298,66 +296,6 @@ def test_the_random_state_does_not_advance_and_no_constructor_runs():
     finally:
         type(net).__init__ = original
     assert made == [] and torch.equal(state, torch.get_rng_state())
-
-
-def test_garbage_collection_is_restored_on_every_way_out():
-    net = Net()
-    assert gc.isenabled()
-    ramet.clone(net)
-    assert gc.isenabled()
-    net.lock = threading.Lock()
-    with pytest.raises(ramet.UncloneableError):
-        ramet.clone(net)
-    assert gc.isenabled()
-    gc.disable()
-    try:
-        ramet.clone(Net())
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
-
-
-def test_clones_are_collected():
-    net = Net()
-    net.me = net
-    clone = ramet.clone(net)
-    gone = weakref.ref(clone)
-    del clone
-    gc.collect()
-    assert gone() is None
-
-
-def test_nothing_leaks_over_many_clones():
-    net = Net()
-    net.config = {"a": [1, {"b": Plain(2)}]}
-    for _ in range(3):
-        ramet.clone(net)
-    gc.collect()
-    before = len(gc.get_objects())
-    for _ in range(200):
-        ramet.clone(net)
-        ramet.clone(net, share=True)
-    gc.collect()
-    assert len(gc.get_objects()) < before + 50
-
-
-def test_one_source_is_cloned_from_many_threads():
-    net = nn.Sequential(*[nn.Linear(8, 8) for _ in range(50)])
-    made, errors = [], []
-
-    def run():
-        try:
-            made.extend(ramet.clone(net) for _ in range(20))
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors and len(made) == 200
-    assert all(torch.equal(net[7].weight, clone[7].weight) for clone in made)
 
 
 def test_deep_nesting_needs_no_stack():

@@ -1,4 +1,4 @@
-"""Modules of torch.distributed: replicas and DTensors are cloned; what FSDP has sharded is an error that says what to do."""
+"""Modules of torch.distributed: replicas and DTensors are cloned; what FSDP has sharded is an error with a way out."""
 
 import pytest
 import torch
