@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test bench check clean setup library
+.PHONY: run test test-all bench check clean setup library
 
 PYTHON := .venv/bin/python
 BUILD := build/release
@@ -19,10 +19,10 @@ run: library
 	$(PYTHON) examples/python/real_models.py
 
 # Threads that spin while they wait make the tests several times slower where other work shares the processors.
-test: export OMP_WAIT_POLICY := passive
-test: library
+test test-all: export OMP_WAIT_POLICY := passive
+test test-all: library
 	$(COMPILE) all
-	@$(PYTHON) scripts/test.py --build $(BUILD)
+	@$(PYTHON) scripts/test.py --build $(BUILD) $(if $(filter test-all,$@),--all)
 
 bench: library
 	$(COMPILE) ramet_bench

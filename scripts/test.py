@@ -60,10 +60,11 @@ def run_cpp(build: str, folder: Path) -> collections.Counter[str]:
     return settled(total, "ctest", code == 0)
 
 
-def run_python(folder: Path) -> collections.Counter[str]:
+def run_python(folder: Path, slow: bool) -> collections.Counter[str]:
     """Runs pytest: the tests of Python, the layers of the sources, and the examples in docstrings and pages."""
     report = folder / "pytest.xml"
-    code = subprocess.run([sys.executable, "-m", "pytest", f"--junit-xml={report}"]).returncode
+    which = ["-m", ""] if slow else []
+    code = subprocess.run([sys.executable, "-m", "pytest", f"--junit-xml={report}", *which]).returncode
     return settled(count(report), "pytest", code == 0)
 
 
@@ -71,9 +72,10 @@ def main() -> int:
     """Runs both suites, whatever the first one gives."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True, help="the CMake build tree")
-    build = parser.parse_args().build
+    parser.add_argument("--all", action="store_true", help="the tests marked slow, too")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        total = run_cpp(build, Path(folder)) + run_python(Path(folder))
+        total = run_cpp(given.build, Path(folder)) + run_python(Path(folder), given.all)
     if total["skipped"]:
         print(f"{total['skipped']} skipped: what this machine lacks, a CUDA device say")
     print(f"{total['passed']} passed, {total['failed']} failed")

@@ -1,4 +1,4 @@
-"""One thread (tiny models gain nothing from more), a torchvision that imports, and the mark cuda.
+"""One thread (tiny models gain nothing from more), no network, a torchvision that imports, and the mark cuda.
 
 A torchvision made for another build of torch lacks two compiled operators, which its models do not use.
 """
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
 
 TORCHVISION = torch.library.Library("torchvision", "DEF")
 TORCHVISION.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

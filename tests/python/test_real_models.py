@@ -1,11 +1,8 @@
-"""Real architectures with random weights, and every torch.nn module beside copy.deepcopy."""
-
-import copy
+"""Real architectures with random weights; many more of them in models/."""
 
 import pytest
 import torch
 from torch import nn
-from torch.testing._internal.common_modules import module_db
 
 import ramet
 
@@ -81,54 +78,3 @@ def test_ties_of_real_models_are_found_and_missing_biases_are_not():
     assert ramet.catalog(gpt2()[0])[0].names == ("transformer.wte.weight", "lm_head.weight")
     model = gpt2()[0]
     assert {"tensor"} == {tie.kind for tie in ramet.catalog(model)}
-
-
-def as_plain(value, seen):
-    """A structure that can be compared: types, values and aliasing, tensors by value."""
-    if nn.parameter.is_lazy(value):
-        return (type(value).__name__, value.dtype, value.requires_grad)
-    if isinstance(value, torch.Tensor):
-        key = ("tensor", value.dtype, tuple(value.shape), value.requires_grad, str(value.device))
-        return (*key, repr(value.detach()) if value.numel() < 200 else value.detach().double().sum().item())
-    if id(value) in seen:
-        return ("again", seen[id(value)])
-    if isinstance(value, dict):
-        seen[id(value)] = len(seen)
-        return (type(value).__name__, [(str(k), as_plain(v, seen)) for k, v in value.items()])
-    if isinstance(value, list | tuple):
-        seen[id(value)] = len(seen)
-        return (type(value).__name__, [as_plain(v, seen) for v in value])
-    if isinstance(value, nn.Module):
-        seen[id(value)] = len(seen)
-        return (type(value).__name__, as_plain(value.__dict__, seen))
-    return (type(value).__name__,)
-
-
-def result_of(model, case):
-    """The forward's result; what it raises is a result too (some inputs suit other dtypes only)."""
-    torch.manual_seed(0)
-    try:
-        return model(*case.forward_input.args, **case.forward_input.kwargs)
-    except RuntimeError as error:
-        return str(error)
-
-
-@pytest.mark.parametrize("info", module_db, ids=lambda info: info.formatted_name)
-def test_every_torch_module_is_cloned_as_by_deepcopy(info):
-    inputs = info.module_inputs_func(info, device="cpu", dtype=torch.float32, requires_grad=False, training=True)
-    for case in inputs:
-        args, kwargs = case.constructor_input.args, case.constructor_input.kwargs
-        model = info.module_cls(*args, **kwargs)
-        clone, deep = ramet.clone(model), copy.deepcopy(model)
-        assert as_plain(clone, {}) == as_plain(deep, {})
-        for (name, a), (other, b) in zip(model.named_parameters(), clone.named_parameters(), strict=True):
-            assert name == other and a is not b
-            if not nn.parameter.is_lazy(a) and a.numel():
-                assert torch.equal(a, b) and a.data_ptr() != b.data_ptr()
-        if case.forward_input is None:
-            continue
-        found, expected = result_of(clone, case), result_of(deep, case)
-        if isinstance(expected, str):
-            assert found == expected
-        else:
-            torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
