@@ -30,7 +30,7 @@ bench: library
 	$(PYTHON) benchmarks/python/bench.py
 
 check: library
-	find include src tests/cpp examples/cpp benchmarks/cpp -name '*.h' -o -name '*.cpp' | xargs clang-format --dry-run -Werror
+	find include src tests examples/cpp benchmarks/cpp -name '*.h' -o -name '*.cpp' | xargs clang-format --dry-run -Werror
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy

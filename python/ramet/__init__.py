@@ -4,6 +4,9 @@
 afterwards ``relation`` says what two models share, and ``testing`` asserts it. ``tie``, ``untie`` and ``assign`` change
 a model in place; ``memory`` governs what dropped clones leave behind.
 
+The package holds the C++ library and its headers too: with ``cmake_prefix_path`` in CMake's ``CMAKE_PREFIX_PATH``,
+``find_package(ramet CONFIG)`` gives the target ``ramet::ramet``.
+
 Example:
     >>> import ramet
     >>> from torch import nn
@@ -25,6 +28,7 @@ from ramet import memory, testing
 from ramet._C import PlanError, UncloneableError
 from ramet._catalog import Catalog, Tie, catalog
 from ramet._clone import clone, clones
+from ramet._cmake import cmake_prefix_path
 from ramet._inplace import assign, tie, untie
 from ramet._plan import Decision, Plan, plan
 from ramet._relation import Relation, relation
@@ -41,6 +45,7 @@ __all__ = [
     "catalog",
     "clone",
     "clones",
+    "cmake_prefix_path",
     "memory",
     "plan",
     "relation",

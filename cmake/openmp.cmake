@@ -1,0 +1,12 @@
+# ramet::openmp: torch's own OpenMP. A second one in the process would have threads of its own.
+file(GLOB TORCH_OPENMP ${RAMET_TORCH_ROOT}/lib/libgomp*.so* ${RAMET_TORCH_ROOT}/../torch.libs/libgomp*.so*)
+find_package(OpenMP COMPONENTS CXX REQUIRED)
+add_library(ramet_openmp INTERFACE)
+add_library(ramet::openmp ALIAS ramet_openmp)
+target_compile_options(ramet_openmp INTERFACE ${OpenMP_CXX_FLAGS})
+if(TORCH_OPENMP)
+  list(GET TORCH_OPENMP 0 TORCH_OPENMP)
+  target_link_libraries(ramet_openmp INTERFACE ${TORCH_OPENMP})
+else()
+  target_link_libraries(ramet_openmp INTERFACE OpenMP::OpenMP_CXX)
+endif()
