@@ -29,7 +29,7 @@ class Catalog(Sequence[Tie]):
     def __init__(self, found: _C.Catalog) -> None:
         """Takes what the engine found; call ``ramet.catalog`` instead."""
         self._found = found
-        self._ties = tuple(Tie(kind, tuple(names), nbytes) for kind, names, nbytes in found.ties())
+        self._ties = found.ties(Tie)
 
     def __len__(self) -> int:
         return len(self._ties)
