@@ -91,18 +91,66 @@ def spreads(calls: list[Callable[[], Any]], repeats: int, hold: bool) -> list[Sp
     return [Spread(*statistics.quantiles(taken, n=4), statistics.fmean(taken)) for taken in times]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--only", choices=MODELS, help="one model")
-    options = parser.parse_args()
+def in_pairs(first: list[nn.Module], second: list[nn.Module]) -> nn.Module:
+    """A model whose layers are tied two by two."""
+    for a, b in zip(first, second, strict=True):
+        b.weight = a.weight
+    return nn.ModuleList([nn.ModuleList(first), nn.ModuleList(second)])
+
+
+def parameters_in_pairs() -> nn.Module:
+    parameters = [nn.Parameter(torch.ones(8)) for _ in range(4000)]
+    return nn.ModuleList([nn.ParameterList(parameters), nn.ParameterList(parameters)])
+
+
+TIED: dict[str, Callable[[], nn.Module]] = {
+    "8000 names in 4000 ties, of 8000 modules": lambda: in_pairs(
+        [nn.Embedding(8, 8) for _ in range(4000)], [nn.Linear(8, 8, bias=False) for _ in range(4000)]
+    ),
+    "8000 names in 4000 ties, of 2 modules": parameters_in_pairs,
+}
+
+
+def catalogs(repeats: int) -> Table:
+    """The catalog beside accelerate's list of tied parameters; both give every tie as Python objects."""
+    from accelerate.utils import find_tied_parameters
+
+    table = Table("catalog", "Ramet ms", "quartiles", "accelerate ms", "quartiles", "ratio", "Ramet us a module")
+    for name, make in TIED.items():
+        model = make()
+        assert len(ramet.catalog(model)) == len(find_tied_parameters(model)) == 4000
+        calls = [lambda m=model: find_tied_parameters(m), lambda m=model: list(ramet.catalog(m))]
+        theirs, mine = spreads(calls, repeats, hold=False)
+        cells = [f for it in (mine, theirs) for f in (f"{it.median:.2f}", f"{it.low:.2f}-{it.high:.2f}")]
+        modules = sum(1 for _ in model.modules())
+        table.add_row(name, *cells, f"{theirs.median / mine.median:.1f}x", f"{1e3 * mine.median / modules:.2f}")
+    return table
+
+
+def growth(repeats: int) -> Table:
+    """Microseconds a module, from few to many, each with two parameters of eight elements at most."""
+    table = Table("modules", "share us", "copy us", "catalog us")
+    for count in (100, 1000, 10_000, 50_000):
+        model = nn.Sequential(*[nn.Linear(2, 2) for _ in range(count)])
+        jobs = [
+            lambda m=model: ramet.clone(m, share=True),
+            lambda m=model: ramet.clone(m),
+            lambda m=model: ramet.catalog(m),
+        ]
+        medians = [f"{1e3 * it.median / count:.2f}" for it in spreads(jobs, repeats, hold=False)]
+        table.add_row(str(count), *medians)
+    return table
+
+
+def clones_table(repeats_dropped: int, only: str | None) -> Table:
+    """Clones beside copy.deepcopy's."""
     table = Table("model", "clones", "job", "Ramet ms", "quartiles", "deepcopy ms", "quartiles", "ratio", "of means")
     for name, make in MODELS.items():
-        if options.only not in (None, name):
+        if only not in (None, name):
             continue
         model = make()
         for hold in True, False:
-            repeats = min(options.repeats, 7) if hold else options.repeats
+            repeats = min(repeats_dropped, 7) if hold else repeats_dropped
             calls = [
                 lambda m=model: copy.deepcopy(m),
                 lambda m=model: ramet.clone(m),
@@ -114,7 +162,21 @@ def main() -> None:
                 cells = [f for it in (mine, theirs) for f in (f"{it.median:.2f}", f"{it.low:.2f}-{it.high:.2f}")]
                 ratios = f"{theirs.median / mine.median:.1f}x", f"{theirs.mean / mine.mean:.1f}x"
                 table.add_row(name, "held" if hold else "dropped", job, *cells, *ratios)
-    Console(width=130).print(table)
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--only", choices=[*MODELS, "catalog", "growth"], help="one model, or one of the other tables")
+    options = parser.parse_args()
+    console = Console(width=130)
+    if options.only not in ("catalog", "growth"):
+        console.print(clones_table(options.repeats, options.only))
+    if options.only in (None, "catalog"):
+        console.print(catalogs(options.repeats))
+    if options.only in (None, "growth"):
+        console.print(growth(options.repeats))
 
 
 if __name__ == "__main__":
