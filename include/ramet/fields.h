@@ -12,7 +12,7 @@
 /// State that has a list itself (a struct with `ramet_fields`, a container of the above) is copied and then rebound.
 #pragma once
 
-#include <ramet/members.h>
+#include <ramet/containers.h>
 #include <ramet/registry.h>
 
 namespace ramet {
@@ -49,13 +49,20 @@ struct Reached {};
 template <const bool&>
 struct Uses {};
 
-template <class T, class M, class Class>
-void visit_member(T& module, Visitor& visitor, M Class::*member, std::string_view name) {
-  static_assert(Member<M>::holds || Plain<M>::value,
+template <class M>
+void show_member(Visitor& visitor, std::string_view name, M& member) {
+  static_assert(!std::is_const_v<M> || Member<M>::known(),
+                "ramet: a listed member is const, so that a clone cannot rebind it: drop the const");
+  Member<M>::visit(visitor, name, member);
+}
+
+template <class M>
+void show_known_member(Visitor& visitor, std::string_view name, M& member) {
+  static_assert(std::is_const_v<M> || Member<M>::known(),
                 "ramet: a listed member is of a type that a clone cannot rebind: leave it out of the list if it is a "
                 "plain value (the copy constructor copies it), give its struct a list of its own by ramet::fields, "
                 "reach what is in it by ramet::via, or share it with the source by ramet::keep");
-  Member<M>::visit(visitor, name, module.*member);
+  show_member(visitor, name, member);
 }
 
 /// One entry of a list: a pointer to a member, or one of the policies below.
@@ -63,7 +70,7 @@ template <auto entry>
 struct Entry {
   template <class T>
   static void visit(T& module, Visitor& visitor) {
-    visit_member(module, visitor, entry, name_v<entry>);
+    show_known_member(visitor, name_v<entry>, module.*entry);
   }
 };
 
@@ -71,19 +78,8 @@ template <auto member, Kept<member> entry>
 struct Entry<entry> {
   template <class T>
   static void visit(T& module, Visitor& visitor) {
-    using M = std::remove_reference_t<decltype(module.*member)>;
     visitor.keeping = true;
-    if constexpr (requires { typename M::element_type; } && !Holder<M>) {
-      if constexpr (!Module<typename M::element_type>) {
-        // Never copied, so a type that cannot be copied will do.
-        constexpr auto uncopied = [](const auto&) { return Visitor::StatePtr(); };
-        visit_state<typename M::element_type, uncopied>(visitor, name_v<member>, module.*member);
-      } else {
-        Member<M>::visit(visitor, name_v<member>, module.*member);
-      }
-    } else {
-      Member<M>::visit(visitor, name_v<member>, module.*member);
-    }
+    show_member(visitor, name_v<member>, module.*member);
     visitor.keeping = false;
   }
 };
@@ -104,8 +100,10 @@ struct Entry<entry> {
 template <class Base, Inherited<Base> entry>
 struct Entry<entry> {
   static void visit(Base& module, Visitor& visitor) {
+    static_assert(Described<Base> || Module<Base>,
+                  "ramet: ramet::base names a class that has no list and is no module: give it a list by ramet::fields");
     if constexpr (Described<Base>) {
-      fields_of<Base>::visit(module, visitor);
+      show_listed(module, visitor);
     } else {
       type_of(typeid(Base)).visit(module, visitor);
     }
@@ -116,8 +114,7 @@ template <Text name, auto accessor, Reached<name, accessor> entry>
 struct Entry<entry> {
   template <class T>
   static void visit(T& module, Visitor& visitor) {
-    auto& member = accessor(module);
-    Member<std::remove_reference_t<decltype(member)>>::visit(visitor, name.value, member);
+    show_known_member(visitor, name.value, accessor(module));
   }
 };
 

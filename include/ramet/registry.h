@@ -51,9 +51,6 @@ ModuleType module_type() {
   static_assert(Described<T>,
                 "ramet: no member list: write RAMET_MODULE(Class, members...) last in the class, or "
                 "specialise ramet::describe<Class>");
-  static_assert(std::is_same_v<typename fields_of<T>::self, T>,
-                "ramet: the member list is that of a base class: give the class a list of its own, with "
-                "ramet::base<Base> in it");
   static_assert(CastFromModule<T>,
                 "ramet: the class derives from torch::nn::Module virtually, or twice: a clone cannot get at it from "
                 "its module");
@@ -66,7 +63,7 @@ ModuleType module_type() {
     };
   }
   result.visit = [](torch::nn::Module& module, Visitor& visitor) {
-    fields_of<T>::visit(static_cast<T&>(module), visitor);
+    show_listed(static_cast<T&>(module), visitor);
   };
   if constexpr (AnyCanHold<T>) {
     result.rebind = [](torch::nn::AnyModule& any, const std::shared_ptr<torch::nn::Module>& module) {

@@ -46,6 +46,9 @@ class Visitor {
   /// A container, or a described struct: `visit` shows what it holds. It must stay where it is until the clone is made.
   virtual void group(std::string_view name, const void* identity, const std::function<void(Visitor&)>& visit) = 0;
 
+  /// A member that holds nothing now of what it could: only the walk gives it a slot.
+  virtual void empty(std::string_view) {}
+
   /// A member that cannot be rebound, for a reason that only its value tells.
   virtual void refuse(std::string_view name, const std::string& reason) = 0;
 

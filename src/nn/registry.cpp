@@ -61,7 +61,7 @@ std::string unlisted(const std::type_info& type) {
 }
 
 void Member<torch::nn::AnyModule>::visit(Visitor& visitor, std::string_view name, torch::nn::AnyModule& any) {
-  if (any.is_empty()) return;
+  if (any.is_empty()) return visitor.empty(name);
   // The static type it was made with, which is not always the module's own.
   const ModuleType* type = find_type(any.type_info());
   if (type == nullptr) return visitor.refuse(name, "an AnyModule whose static " + unlisted(any.type_info()));

@@ -38,7 +38,8 @@ class Walker final : public Visitor {
   }
 
   void tensor(std::string_view name, at::Tensor& tensor) override {
-    if (tensor.defined()) add_member(name, tensor.unsafeGetTensorImpl(), [&] { return visit(tensor); });
+    if (!tensor.defined()) return empty(name);
+    add_member(name, tensor.unsafeGetTensorImpl(), [&] { return visit(tensor); });
   }
 
   void module(std::string_view name, const ModulePtr& module, const std::function<void(const ModulePtr&)>&) override {
@@ -70,6 +71,17 @@ class Walker final : public Visitor {
     groups_.emplace_back(node, visit);
     graph_.add_slot(owner_, SlotKind::state, named(name), node);
     if (keeping) kept_.push_back(node);
+  }
+
+  // A slot that rules match, unless a registered one has its name: an undefined bias has both.
+  void empty(std::string_view name) override {
+    if (name.find('.') != name.npos) return;
+    const core::Node& owner = graph_.nodes[owner_];
+    for (SlotId id = owner.first; id < owner.first + owner.count; ++id) {
+      if (!core::is_registered(graph_.slots[id].kind)) break;
+      if (graph_.name(id) == name) return;
+    }
+    graph_.add_slot(owner_, SlotKind::state, graph_.add_name(name), none);
   }
 
   // Laid to the child, which can then be kept.
