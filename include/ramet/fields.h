@@ -51,8 +51,10 @@ struct Uses {};
 
 template <class M>
 void show_member(Visitor& visitor, std::string_view name, M& member) {
-  static_assert(!std::is_const_v<M> || Member<M>::known(),
-                "ramet: a listed member is const, so that a clone cannot rebind it: drop the const");
+  if constexpr (std::is_const_v<M>) {
+    static_assert(Member<M>::known(),
+                  "ramet: a listed member is const, so that a clone cannot rebind it: drop the const");
+  }
   Member<M>::visit(visitor, name, member);
 }
 
@@ -100,8 +102,9 @@ struct Entry<entry> {
 template <class Base, Inherited<Base> entry>
 struct Entry<entry> {
   static void visit(Base& module, Visitor& visitor) {
-    static_assert(Described<Base> || Module<Base>,
-                  "ramet: ramet::base names a class that has no list and is no module: give it a list by ramet::fields");
+    static_assert(
+        Described<Base> || Module<Base>,
+        "ramet: ramet::base names a class that has no list and is no module: give it a list by ramet::fields");
     if constexpr (Described<Base>) {
       show_listed(module, visitor);
     } else {

@@ -1,5 +1,6 @@
 /// The registry of module types, which knows LibTorch's own from the start.
 #include <c10/util/Type.h>
+#include <cxxabi.h>
 #include <ramet/errors.h>
 #include <ramet/registry.h>
 
@@ -24,6 +25,41 @@ Registry& registry() {
 }
 
 const bool torch_types_known = nn::enroll_torch_types();
+
+/// A type's name as source code has it.
+std::string spelled(const std::type_info& type) {
+  std::string name = c10::demangle(type.name());
+  constexpr std::string_view unnamed = "(anonymous namespace)::";
+  for (std::size_t at; (at = name.find(unnamed)) != name.npos;) name.erase(at, unnamed.size());
+  return name;
+}
+
+std::string without_arguments(const std::string& name) {
+  std::string result;
+  int depth = 0;
+  for (const char c : name) {
+    if (c == '<') ++depth;
+    if (depth == 0) result += c;
+    if (c == '>') --depth;
+  }
+  return result;
+}
+
+/// The nearest base that is known and may have members; null if there is none.
+const std::type_info* listed_base(const std::type_info& type) {
+  std::vector<const std::type_info*> bases;
+  if (const auto* derived = dynamic_cast<const abi::__si_class_type_info*>(&type)) {
+    bases.push_back(derived->__base_type);
+  } else if (const auto* mixed = dynamic_cast<const abi::__vmi_class_type_info*>(&type)) {
+    for (unsigned i = 0; i < mixed->__base_count; ++i) bases.push_back(mixed->__base_info[i].__base_type);
+  }
+  for (const std::type_info* base : bases) {
+    if (*base == typeid(torch::nn::Module)) continue;
+    if (find_type(*base) != nullptr) return base;
+    if (const std::type_info* known = listed_base(*base)) return known;
+  }
+  return nullptr;
+}
 
 }  // namespace
 
@@ -55,9 +91,17 @@ const ModuleType& type_of(const std::type_info& type) {
 std::string unlisted(const std::type_info& type) {
   const std::string name = c10::demangle(type.name());
   // Within a template its name stands without arguments.
-  const std::string plain = name.substr(0, name.find('<'));
-  return "type '" + name + "' lists no members, so a clone could not rebind them; write RAMET_MODULE(" +
-         plain.substr(plain.rfind(':') + 1) + ", <its tensors, modules and shared state>) last in the class";
+  const std::string plain = without_arguments(spelled(type)), inner = plain.substr(plain.rfind(':') + 1);
+  const std::string moved =
+      plain.find(')') == plain.npos ? "" : "move it out of its function, where it can have no list, and ";
+  const std::string message = "type '" + name + "' lists no members, so a clone could not rebind them; " + moved;
+  const std::type_info* const base = listed_base(type);
+  if (base == nullptr) {
+    return message + "write RAMET_MODULE(" + inner + ", <its tensors, modules and shared state>) last in the class";
+  }
+  return message + "write using ramet_fields = ramet::fields<" + inner + ", ramet::base<" + spelled(*base) + ">, &" +
+         inner + "::<each tensor, module and shared state>>; last in the class, and template struct ramet::enroll<" +
+         (moved.empty() ? spelled(type) : inner) + ">; after it, outside of any namespace";
 }
 
 void Member<torch::nn::AnyModule>::visit(Visitor& visitor, std::string_view name, torch::nn::AnyModule& any) {
