@@ -36,6 +36,15 @@ struct ForgetfulImpl : torch::nn::Module {
   RAMET_MODULE(ForgetfulImpl, weight)
 };
 
+struct HalfListedImpl : torch::nn::Module {
+  HalfListedImpl() {
+    fc1 = register_module("fc1", torch::nn::Linear(2, 2));
+    fc2 = register_module("fc2", torch::nn::Linear(2, 2));
+  }
+  torch::nn::Linear fc1{nullptr}, fc2{nullptr};
+  RAMET_MODULE(HalfListedImpl, fc1)  // and not fc2
+};
+
 struct OwnOptimizer : torch::optim::SGD {
   using SGD::SGD;
 };
@@ -154,9 +163,9 @@ struct ListedImpl : UnlistedImpl {
 };
 
 template <class Source>
-std::string error_of(const Source& source) {
+std::string error_of(const Source& source, const CloneOptions& options = {}) {
   try {
-    ramet::clone(source);
+    ramet::clone(source, options);
   } catch (const ramet::UncloneableError& error) {
     return error.what_without_backtrace();
   }
@@ -180,6 +189,13 @@ TEST(CppDocTest, WhatGuardsSayAtRunTime) {
   EXPECT_EQ(error_of(odd),
             "clone: slot 'odd': the copy constructor of type 'ForgetfulImpl' gives other parameters, buffers or "
             "children than it was given; let it copy its base torch::nn::Module, and register nothing");
+}
+
+TEST(CppDocTest, MembersThatAListForgets) {
+  EXPECT_EQ(error_of(std::make_shared<HalfListedImpl>(), CloneOptions().check(true)),
+            "clone: the source itself: a copy of its class 'HalfListedImpl' still points to the source's 'fc2': the "
+            "class has a member that is not in its list; add it there (RAMET_MODULE or ramet::fields), or say "
+            "ramet::keep of it if it shall be the source's");
 }
 
 TEST(CppDocTest, FromModuleClone) {
