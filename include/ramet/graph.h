@@ -65,6 +65,7 @@ struct Tensor {
 struct Refusal {
   NodeId node = none;
   std::string reason;
+  bool keepable = true;  ///< Whether the clone could hold the source's own instead.
 };
 
 /// All of it. Node 0 is the root; `tensors` are in the order in which the walk met them.

@@ -31,6 +31,7 @@ void check_refusals(const Graph& graph) {
     if (graph.nodes[refusal.node].fate != Fate::refused) continue;
     const std::string path = path_towards(graph, refusal.node);
     if (path.empty()) throw UncloneableError("clone: the source itself: " + refusal.reason);
+    if (!refusal.keepable) throw UncloneableError("clone: slot '" + path + "': " + refusal.reason);
     throw UncloneableError("clone: slot '" + path + "': " + refusal.reason + "; keep='" + path +
                            "' lets the clone hold the source's own");
   }

@@ -194,7 +194,7 @@ class Walker final : public Visitor {
     const torch::optim::Optimizer& optimizer = *walk_.items[node].optimizer;
     if (std::string unknown = why_unknown(optimizer); !unknown.empty()) {
       graph_.nodes[node].fate = core::Fate::refused;
-      graph_.refusals.push_back({node, std::move(unknown)});
+      graph_.refusals.push_back({node, std::move(unknown), /*keepable=*/false});
       return;
     }
     const OptimizerParts parts = parts_of(optimizer);

@@ -114,29 +114,42 @@ bool is_hook_wrapper(PyObject* object) {
   return type == "functools.partial" || type == "_WrappedHook";
 }
 
-Types::Types()
-    : enum_(torch_class("enum", "Enum")),
-      copyreg_(py::module_::import("copyreg")),
-      dispatch_table_(copyreg_.attr("dispatch_table")),
-      module_(torch_class("torch.nn", "Module")),
-      scripted_(torch_class("torch.jit", "ScriptModule")),
-      tensor_(torch_class("torch", "Tensor")),
-      parameter_(torch_class("torch.nn", "Parameter")) {
-  const auto known = [&](PyTypeObject& type, Shape shape) { facts_[&type].shape = shape; };
-  for (PyTypeObject* type : {Py_TYPE(Py_None), &PyBool_Type, &PyLong_Type, &PyFloat_Type, &PyComplex_Type,
-                             &PyUnicode_Type, &PyBytes_Type, &PyType_Type, &PyFunction_Type, &PyCFunction_Type,
-                             &PyRange_Type, &PyProperty_Type, Py_TYPE(Py_Ellipsis), Py_TYPE(Py_NotImplemented)}) {
-    known(*type, Shape::atomic);
+/// What never changes while Python lives.
+struct Types::Known {
+  Known()
+      : enum_class(torch_class("enum", "Enum")),
+        copyreg(py::module_::import("copyreg")),
+        dispatch_table(copyreg.attr("dispatch_table")),
+        module(torch_class("torch.nn", "Module")),
+        scripted(torch_class("torch.jit", "ScriptModule")),
+        tensor(torch_class("torch", "Tensor")),
+        parameter(torch_class("torch.nn", "Parameter")) {
+    const auto add = [&](PyTypeObject& type, Shape shape) { facts[&type].shape = shape; };
+    for (PyTypeObject* type : {Py_TYPE(Py_None), &PyBool_Type, &PyLong_Type, &PyFloat_Type, &PyComplex_Type,
+                               &PyUnicode_Type, &PyBytes_Type, &PyType_Type, &PyFunction_Type, &PyCFunction_Type,
+                               &PyRange_Type, &PyProperty_Type, Py_TYPE(Py_Ellipsis), Py_TYPE(Py_NotImplemented)}) {
+      add(*type, Shape::atomic);
+    }
+    for (PyTypeObject* type : atomic_types()) add(*type, Shape::atomic);
+    add(PyList_Type, Shape::list);
+    add(PyTuple_Type, Shape::tuple);
+    add(PyDict_Type, Shape::dict);
+    add(PyODict_Type, Shape::ordered_dict);
+    add(PySet_Type, Shape::set);
+    add(PyMethod_Type, Shape::method);
+    add(*reinterpret_cast<PyTypeObject*>(torch_class("weakref", "ReferenceType").ptr()), Shape::weak);
   }
-  for (PyTypeObject* type : atomic_types()) known(*type, Shape::atomic);
-  known(PyList_Type, Shape::list);
-  known(PyTuple_Type, Shape::tuple);
-  known(PyDict_Type, Shape::dict);
-  known(PyODict_Type, Shape::ordered_dict);
-  known(PySet_Type, Shape::set);
-  known(PyMethod_Type, Shape::method);
-  known(*reinterpret_cast<PyTypeObject*>(torch_class("weakref", "ReferenceType").ptr()), Shape::weak);
+
+  py::object enum_class, copyreg, dispatch_table, module, scripted, tensor, parameter;
+  ska::flat_hash_map<PyTypeObject*, TypeFacts> facts;
+};
+
+const Types::Known& Types::known() {
+  static const auto* const it = new Known;
+  return *it;
 }
+
+Types::Types() : facts_(known().facts) {}
 
 bool Types::is_atomic(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
@@ -160,7 +173,25 @@ bool Types::is_atomic(PyObject* object) {
   return of(type).shape == Shape::atomic;
 }
 
-const TypeFacts& Types::add(PyTypeObject* type) { return facts_[type] = inspect(type); }
+// Looking at a type takes longer than cloning a module of it. What was seen holds as long as the type has the version
+// that it had: a change of it or of a base gives it another, which no other type ever has.
+const TypeFacts& Types::add(PyTypeObject* type) {
+  struct Seen {
+    unsigned version;
+    TypeFacts facts;
+  };
+  constexpr std::size_t most = 4096;
+  static auto& seen = *new ska::flat_hash_map<PyTypeObject*, Seen>;  // by leave of the GIL
+  const bool changeable = known().dispatch_table.contains(py::handle(reinterpret_cast<PyObject*>(type)));
+  const unsigned version = PyType_HasFeature(type, Py_TPFLAGS_VALID_VERSION_TAG) ? type->tp_version_tag : 0;
+  if (version == 0 || changeable) return facts_[type] = inspect(type);
+  const auto it = seen.find(type);
+  if (it != seen.end() && it->second.version == version) return facts_[type] = it->second.facts;
+  const TypeFacts facts = inspect(type);
+  if (seen.size() == most) seen.clear();
+  if (type->tp_version_tag == version) seen[type] = {version, facts};
+  return facts_[type] = facts;
+}
 
 TypeFacts Types::inspect(PyTypeObject* type) const {
   const py::handle object(reinterpret_cast<PyObject*>(type));
@@ -168,12 +199,12 @@ TypeFacts Types::inspect(PyTypeObject* type) const {
   const auto subclass = [&](const py::object& of) {
     return PyType_IsSubtype(type, reinterpret_cast<PyTypeObject*>(of.ptr())) != 0;
   };
-  if (PyType_IsSubtype(type, &PyType_Type) || subclass(enum_)) {
+  if (PyType_IsSubtype(type, &PyType_Type) || subclass(known().enum_class)) {
     facts.shape = Shape::atomic;
     return facts;
   }
-  if (subclass(tensor_)) return inspect_tensor(object, facts);
-  if (subclass(module_)) return inspect_module(object, facts);
+  if (subclass(known().tensor)) return inspect_tensor(object, facts);
+  if (subclass(known().module)) return inspect_module(object, facts);
   facts.ask_instance = bool(attribute(object, "__getattr__"));
   facts.is_optimizer = PyType_IsSubtype(type, optimizer_type()) != 0;
   if (attribute(object, "__deepcopy__")) {
@@ -193,9 +224,10 @@ bool Types::reduces_by_default(py::handle type) const {
   const py::handle object(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
   const py::handle optimizer(reinterpret_cast<PyObject*>(optimizer_type()));
   return same_attribute(type, object, "__reduce_ex__") && same_attribute(type, object, "__reduce__") &&
-         (same_attribute(type, object, "__getstate__") || same_attribute(type, module_, "__getstate__") ||
+         (same_attribute(type, object, "__getstate__") || same_attribute(type, known().module, "__getstate__") ||
           same_attribute(type, optimizer, "__getstate__")) &&
-         !attribute(type, "__getnewargs__") && !attribute(type, "__getnewargs_ex__") && !dispatch_table_.contains(type);
+         !attribute(type, "__getnewargs__") && !attribute(type, "__getnewargs_ex__") &&
+         !known().dispatch_table.contains(type);
 }
 
 // An instance is its __dict__ and nothing else: no __slots__, no built-in base with contents of its own.
@@ -209,16 +241,17 @@ bool Types::only_dict(py::handle type) const {
   }
   // copyreg keeps what it has found in the class itself.
   static PyObject* const name = PyUnicode_InternFromString("__slotnames__");
-  PyObject* known = PyDict_GetItemWithError(own_dict(type.ptr()).ptr(), name);
-  return py::len(known != nullptr ? py::reinterpret_borrow<py::object>(known) : copyreg_.attr("_slotnames")(type)) == 0;
+  PyObject* kept = PyDict_GetItemWithError(own_dict(type.ptr()).ptr(), name);
+  return py::len(kept != nullptr ? py::reinterpret_borrow<py::object>(kept)
+                                 : known().copyreg.attr("_slotnames")(type)) == 0;
 }
 
 TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
   facts.is_module = true;
-  facts.ask_instance = !same_attribute(type, module_, "__getattr__");
+  facts.ask_instance = !same_attribute(type, known().module, "__getattr__");
   facts.parametrized = is_parametrized(type);
   facts.sharded = is_sharded(type);
-  if (PyObject_IsSubclass(type.ptr(), scripted_.ptr()) == 1) {
+  if (PyObject_IsSubclass(type.ptr(), known().scripted.ptr()) == 1) {
     facts.shape = Shape::scripted;
     return facts;
   }
@@ -228,10 +261,10 @@ TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
   }
   const py::handle object(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
   const bool reduces = same_attribute(type, object, "__reduce_ex__") && same_attribute(type, object, "__reduce__") &&
-                       !dispatch_table_.contains(type);
+                       !known().dispatch_table.contains(type);
   if (!reduces) return facts;
   facts.shape = Shape::module;
-  facts.getstate = !facts.parametrized && !same_attribute(type, module_, "__getstate__");
+  facts.getstate = !facts.parametrized && !same_attribute(type, known().module, "__getstate__");
   // torch.nn's own ones add attributes that old pickles lack, but an RNN's sets up its flat weights.
   const py::object setstate = attribute(type, "__setstate__");
   const std::string module = module_of(setstate);
@@ -246,7 +279,7 @@ TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
 TypeFacts Types::inspect_tensor(py::handle type, TypeFacts facts) const {
   facts.is_tensor = true;
   const bool own_deepcopy =
-      !same_attribute(type, tensor_, "__deepcopy__") && !same_attribute(type, parameter_, "__deepcopy__");
+      !same_attribute(type, known().tensor, "__deepcopy__") && !same_attribute(type, known().parameter, "__deepcopy__");
   facts.shape = own_deepcopy ? Shape::leaf : Shape::tensor;
   return facts;
 }

@@ -42,7 +42,8 @@ struct TypeFacts {
   bool ask_instance = false;  ///< Its class has a __getattr__ that might answer for __deepcopy__.
 };
 
-/// The facts of the types met in one call. Types can be changed at any time, so nothing is kept from call to call.
+/// The facts of the types met in one call. Types can be changed at any time: what is kept from call to call is looked
+/// at anew if they were.
 class Types {
  public:
   Types();
@@ -56,6 +57,8 @@ class Types {
   bool is_atomic(PyObject* object);
 
  private:
+  struct Known;
+  static const Known& known();
   const TypeFacts& add(PyTypeObject* type);
   TypeFacts inspect(PyTypeObject* type) const;
   TypeFacts inspect_module(py::handle type, TypeFacts facts) const;
@@ -64,7 +67,6 @@ class Types {
   bool only_dict(py::handle type) const;
 
   ska::flat_hash_map<PyTypeObject*, TypeFacts> facts_;
-  py::object enum_, copyreg_, dispatch_table_, module_, scripted_, tensor_, parameter_;
 };
 
 /// Whether a module's __dict__ holds hooks under this key.

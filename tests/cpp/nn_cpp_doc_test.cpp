@@ -224,9 +224,9 @@ TEST(CppDocTest, SessionsWithOptimizers) {
   }
   expect_copied(agent->head->weight, agent2->head->weight);
   OwnOptimizer own(agent->parameters(), torch::optim::SGDOptions(0.1));
-  EXPECT_THAT(error_of(std::tie(agent, own)),
-              testing::StartsWith("clone: slot '1': an optimizer of type 'OwnOptimizer' is none that clone knows (SGD, "
-                                  "Adam, AdamW, RMSprop, Adagrad, LBFGS): make it anew over the clone"));
+  EXPECT_EQ(error_of(std::tie(agent, own)),
+            "clone: slot '1': an optimizer of type 'OwnOptimizer' is none that clone knows (SGD, Adam, AdamW, RMSprop, "
+            "Adagrad, LBFGS): make it anew over the clone");
 }
 
 TEST(CppDocTest, Threads) {

@@ -1,6 +1,7 @@
 """Classes with a __deepcopy__ of their own: they see every tensor and module of the clone, made before they run."""
 
 import copy
+import copyreg
 import threading
 
 import torch
@@ -172,3 +173,38 @@ def test_modules_are_cloned_as_before_once_something_was_compiled():
     clone = ramet.clone(model, share="0.first")
     assert clone[0].first.weight is model[0].first.weight and clone[2].total == 24
     assert clone[1]._flat_weights[0] is clone[1].weight_ih_l0 is not model[1].weight_ih_l0
+
+
+def test_a_class_that_changes_between_clones_is_looked_at_anew():
+    class Base:
+        pass
+
+    class State(Base):
+        def __init__(self):
+            self.value = 1
+
+    class Net(nn.Linear):
+        pass
+
+    def double(self, memo):
+        copied = State()
+        copied.value = 2 * self.value
+        return copied
+
+    net = Net(2, 2)
+    net.state = State()
+    assert ramet.clone(net).state.value == 1
+    Base.__deepcopy__ = double
+    assert ramet.clone(net).state.value == 2
+    del Base.__deepcopy__
+    assert ramet.clone(net).state.value == 1
+    copyreg.pickle(State, lambda state: (State, (), {"value": 3}))
+    try:
+        assert ramet.clone(net).state.value == 3
+    finally:
+        del copyreg.dispatch_table[State]
+    assert ramet.clone(net).state.value == 1
+    Net.__deepcopy__ = lambda self, memo: nn.Identity()
+    assert type(ramet.clone(net)) is nn.Identity
+    del Net.__deepcopy__
+    assert type(ramet.clone(net)) is Net
