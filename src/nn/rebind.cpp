@@ -19,6 +19,9 @@ class Rebinder final : public Visitor {
   Rebinder(const Walk& walk, const core::Changes& changes, const std::vector<Value>& values)
       : walk_(walk), graph_(walk.graph), values_(values), own_slots_(walk.graph), now_(walk.graph.slots.size(), none) {
     for (const core::Change& change : changes.slots) now_[change.slot] = change.now;
+    for (const Item& item : walk.items) {
+      if (item.module != nullptr) held_.push_back(item.module->weak_from_this().lock());
+    }
     for (SlotId id = 0; id < graph_.slots.size(); ++id) {
       const core::Slot& slot = graph_.slots[id];
       if (slot.target == none || core::is_registered(slot.kind)) continue;
@@ -97,6 +100,7 @@ class Rebinder final : public Visitor {
   const Walk& walk_;
   const core::Graph& graph_;
   const std::vector<Value>& values_;
+  std::vector<ModulePtr> held_;  // a module that leaves the model is yet to be shown
   OwnSlots own_slots_;
   std::vector<uint32_t> now_;                                                  // by SlotId
   std::map<std::tuple<NodeId, const void*, std::string_view>, SlotId> plain_;  // by owner, object and name
