@@ -62,9 +62,7 @@ ModuleType module_type() {
       return std::make_shared<T>(static_cast<const T&>(module));
     };
   }
-  result.visit = [](torch::nn::Module& module, Visitor& visitor) {
-    show_listed(static_cast<T&>(module), visitor);
-  };
+  result.visit = [](torch::nn::Module& module, Visitor& visitor) { show_listed(static_cast<T&>(module), visitor); };
   if constexpr (AnyCanHold<T>) {
     result.rebind = [](torch::nn::AnyModule& any, const std::shared_ptr<torch::nn::Module>& module) {
       any = torch::nn::AnyModule(std::static_pointer_cast<T>(module));
