@@ -38,8 +38,7 @@ class Relation(Mapping[str, str]):
         self.shared, self.aliased, self.lazy = paths("shared"), paths("aliased"), paths("lazy")
         self.equal, self.different = paths("equal"), paths("different")
         self.only_a, self.only_b = paths("only_a"), paths("only_b")
-        self.ties_a = tuple(Tie(kind, tuple(names), nbytes) for kind, names, nbytes in found.ties_a())
-        self.ties_b = tuple(Tie(kind, tuple(names), nbytes) for kind, names, nbytes in found.ties_b())
+        self.ties_a, self.ties_b = tuple(found.ties_a(Tie)), tuple(found.ties_b(Tie))
         self._found = found
         self._words = {path: word for path, word in rows if word not in {"only_a", "only_b"}}
 

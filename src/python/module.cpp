@@ -10,32 +10,15 @@
 #include <sstream>
 
 #include "python/boundary.h"
+#include "python/collection.h"
 #include "python/inplace.h"
 #include "python/rebuild.h"
 #include "python/relation.h"
 #include "python/selectors.h"
+#include "python/ties.h"
 
 namespace ramet::python {
 namespace {
-
-/// No garbage collection while thousands of objects are made, none of which can be garbage: it would take most of the
-/// time. Restored on every way out; of calls in several threads at once, by the last.
-class CollectionPause {
- public:
-  CollectionPause() {
-    if (calls_++ == 0) was_enabled_ = PyGC_Disable() != 0;
-  }
-  ~CollectionPause() {
-    if (--calls_ == 0 && was_enabled_) PyGC_Enable();
-  }
-  CollectionPause(const CollectionPause&) = delete;
-  CollectionPause& operator=(const CollectionPause&) = delete;
-
- private:
-  // Both by leave of the GIL.
-  static inline int calls_ = 0;
-  static inline bool was_enabled_ = false;
-};
 
 Requests requests_of(const py::dict& given) {
   const auto option = [&](std::string_view name) {
@@ -123,22 +106,6 @@ std::string table(const Table& it) {
   return out.str();
 }
 
-/// Instances of `type`, a named tuple, by the constructor of its base: its own takes most of the time of a large
-/// catalog.
-py::list ties(const Catalog& catalog, const py::type& type) {
-  const CollectionPause pause;
-  py::list result(catalog.size());
-  for (std::size_t i = 0; i < catalog.size(); ++i) {
-    const Tie& tie = catalog[i];
-    const py::tuple fields = py::make_tuple(tie.kind, py::tuple(py::cast(tie.names)), tie.nbytes);
-    PyObject* made =
-        PyTuple_Type.tp_new(reinterpret_cast<PyTypeObject*>(type.ptr()), py::make_tuple(fields).ptr(), nullptr);
-    if (made == nullptr) throw py::error_already_set();
-    result[i] = py::reinterpret_steal<py::object>(made);
-  }
-  return result;
-}
-
 py::object find_tie(const Catalog& catalog, const std::string& path) {
   const Tie* tie = catalog.find(path);
   return tie == nullptr ? py::object(py::none()) : py::int_(tie - &catalog[0]);
@@ -160,7 +127,12 @@ PYBIND11_MODULE(_C, module) {
   register_error<UncloneableError>(module, "UncloneableError", PyExc_TypeError,
                                    "Something that cannot be cloned: its path, its type, and keep= as the way out.");
   py::class_<Catalog>(module, "Catalog")
-      .def("ties", &ties, py::arg("type"))
+      .def(
+          "ties",
+          [](const Catalog& it, const py::type& type) {
+            return tuples_of({it.begin(), it.end()}, type);
+          },
+          py::arg("type"))
       .def("find", &find_tie, py::arg("path"))
       .def("__str__", &table<Catalog>);
   py::class_<Plan>(module, "Plan").def("rows", &rows).def("nbytes", &Plan::nbytes).def("__str__", &table<Plan>);

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "python/selectors.h"
+#include "python/ties.h"
 
 namespace ramet::python {
 namespace {
@@ -36,12 +37,6 @@ Relation relation(py::handle a, py::handle b) {
 py::list rows(const Relation& relation) {
   py::list result;
   for (const RelationRow& row : relation) result.append(py::make_tuple(row.path, row.word));
-  return result;
-}
-
-py::list tuples(const std::vector<Tie>& ties) {
-  py::list result;
-  for (const Tie& tie : ties) result.append(py::make_tuple(tie.kind, tie.names, tie.nbytes));
   return result;
 }
 
@@ -89,8 +84,12 @@ void bind_relation(py::module_& module) {
   py::class_<Relation>(module, "Relation")
       .def("rows", &rows)
       .def("word", &Relation::operator[], py::arg("path"))
-      .def("ties_a", [](const Relation& it) { return tuples(it.ties_a()); })
-      .def("ties_b", [](const Relation& it) { return tuples(it.ties_b()); })
+      .def(
+          "ties_a", [](const Relation& it, const py::type& type) { return tuples_of(it.ties_a(), type); },
+          py::arg("type"))
+      .def(
+          "ties_b", [](const Relation& it, const py::type& type) { return tuples_of(it.ties_b(), type); },
+          py::arg("type"))
       .def("__str__", &table);
   module.def("relation", &relation, py::arg("a"), py::arg("b"));
   module.def("in_common", &in_common, py::arg("a"), py::arg("b"));
