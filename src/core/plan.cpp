@@ -30,10 +30,10 @@ void check_refusals(const Graph& graph) {
   for (const Refusal& refusal : graph.refusals) {
     if (graph.nodes[refusal.node].fate != Fate::refused) continue;
     const std::string path = path_towards(graph, refusal.node);
-    if (path.empty()) throw UncloneableError("clone: the source itself: " + refusal.reason);
-    if (!refusal.keepable) throw UncloneableError("clone: slot '" + path + "': " + refusal.reason);
-    throw UncloneableError("clone: slot '" + path + "': " + refusal.reason + "; keep='" + path +
-                           "' lets the clone hold the source's own");
+    const bool keepable = refusal.keepable && !path.empty();
+    throw UncloneableError("clone: " + (path.empty() ? "the source itself" : "slot '" + path + "'") + ": " +
+                           refusal.reason +
+                           (keepable ? "; keep='" + path + "' lets the clone hold the source's own" : ""));
   }
 }
 

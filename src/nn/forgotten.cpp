@@ -82,6 +82,8 @@ std::string named(const core::Paths& paths, NodeId node) {
   return path.empty() ? "the source itself" : "'" + path + "'";
 }
 
+void append(std::string& list, const std::string& name) { list += (list.empty() ? "" : ", ") + name; }
+
 }  // namespace
 
 Forgotten::Forgotten(const Walk& walk, const core::Plan& plan) : walk_(walk) {
@@ -90,8 +92,9 @@ Forgotten::Forgotten(const Walk& walk, const core::Plan& plan) : walk_(walk) {
     const core::TensorId tensor = walk.graph.nodes[node].tensor;
     const bool own =
         tensor == core::none ? walk.items[node].module != nullptr : plan.tensors[tensor].mode != core::Mode::share;
-    if (own) uses_.emplace_back(node, uses_of(walk, node));
+    if (own) uses_.emplace_back(node, 0);
   }
+  recount();
 }
 
 void Forgotten::recount() {
@@ -130,7 +133,7 @@ void Forgotten::report() const {
     for (std::size_t i = 0; i < uses_.size(); ++i) {
       const NodeId suspect = uses_[i].first;
       const std::size_t known = copied.known.of(walk_.graph.nodes[suspect].object);
-      if (uses_of(walk_, suspect) > before[i] + known) held += (held.empty() ? "" : ", ") + named(paths, suspect);
+      if (uses_of(walk_, suspect) > before[i] + known) append(held, named(paths, suspect));
     }
     if (held.empty()) continue;
     throw UncloneableError("clone: " + named(paths, node) + ": a copy of its class '" + copied.type +
@@ -139,7 +142,7 @@ void Forgotten::report() const {
                            "ramet::fields), or say ramet::keep of it if it shall be the source's");
   }
   std::string held;
-  for (const auto& [suspect, uses] : uses_) held += (held.empty() ? "" : ", ") + named(paths, suspect);
+  for (const auto& [suspect, uses] : uses_) append(held, named(paths, suspect));
   throw UncloneableError("clone: something in the clone still points to the source's " + held +
                          "; a member that a copy constructor or a copy function has left behind is not in its list");
 }

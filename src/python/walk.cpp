@@ -100,13 +100,6 @@ void Walker::expand(NodeId node) {
   if (shape == Shape::scripted) return expand_scripted(node);
   const bool opened = options_.in_place || (shape != Shape::reduced && shape != Shape::atomic);
   if (graph_.nodes[node].kind == NodeKind::module && opened) {
-    const bool sharded = walk_.types.of(Py_TYPE(walk_.items[node].object.ptr())).sharded;
-    if (sharded && graph_.nodes[node].fate == core::Fate::cloned) {
-      refuse(node,
-             "FSDP has spread its parameters over processes: clone the module before it is sharded, or load a gathered "
-             "state_dict into a clone of the module that is not");
-      return expand_module(node, /*registered_only=*/true);
-    }
     return expand_module(node, shape == Shape::leaf && !options_.in_place);
   }
   if (graph_.nodes[node].fate != core::Fate::held) expand_state(node);
@@ -118,7 +111,14 @@ void Walker::expand_module(NodeId node, bool registered_only) {
   static PyObject* const modules = PyUnicode_InternFromString("_modules");
   static PyObject* const compiled = PyUnicode_InternFromString("_compiled_call_impl");
   PyObject* object = walk_.items[node].object.ptr();
-  const bool getstate = walk_.types.of(Py_TYPE(object)).getstate && !registered_only && !options_.in_place;
+  const TypeFacts& facts = walk_.types.of(Py_TYPE(object));
+  if (facts.sharded && graph_.nodes[node].fate == core::Fate::cloned) {
+    refuse(node,
+           "FSDP has spread its parameters over processes: clone the module before it is sharded, or load a gathered "
+           "state_dict into a clone of the module that is not");
+    registered_only = true;
+  }
+  const bool getstate = facts.getstate && !registered_only && !options_.in_place;
   if (getstate) complete_identities();
   walk_.items[node].extra = getstate ? walk_.items[node].object.attr("__getstate__")() : dict_of(object);
   PyObject* dict = walk_.items[node].extra.ptr();
