@@ -8,6 +8,8 @@
 #include <mutex>
 #include <thread>
 
+#include "twins.h"
+
 namespace vendor {
 
 // A class that one cannot edit.
@@ -52,6 +54,7 @@ struct OwnOptimizer : torch::optim::SGD {
 namespace {
 
 using ramet::CloneOptions;
+using ramet::expect_copied;
 
 struct Counter {
   int64_t steps = 0;
@@ -118,11 +121,6 @@ struct ReaderImpl : torch::nn::Module {
   RAMET_MODULE(ReaderImpl, memory)
 };
 TORCH_MODULE(Reader);
-
-void expect_copied(const torch::Tensor& source, const torch::Tensor& clone) {
-  EXPECT_TRUE(source.equal(clone));
-  EXPECT_FALSE(source.is_alias_of(clone));
-}
 
 TEST(CppDocTest, AListInTheClass) {
   Agent agent;

@@ -3,6 +3,8 @@
 #include <ramet/ramet.h>
 #include <torch/torch.h>
 
+#include "twins.h"
+
 namespace vendor {
 
 // A class that one cannot edit.
@@ -20,6 +22,8 @@ struct ramet::describe<vendor::LayerImpl>
 template struct ramet::enroll<vendor::LayerImpl>;
 
 namespace {
+
+using ramet::expect_copied;
 
 struct Config {
   virtual ~Config() = default;
@@ -71,11 +75,6 @@ class EverythingImpl : public torch::nn::Module {
   RAMET_MODULE(EverythingImpl, linear, list, named, cache, maybe, absent, any, raw, weak, pair, ordered, slots, secret_)
 };
 TORCH_MODULE(Everything);
-
-void expect_copied(const torch::Tensor& source, const torch::Tensor& clone) {
-  EXPECT_TRUE(source.equal(clone));
-  EXPECT_FALSE(source.is_alias_of(clone));
-}
 
 TEST(FieldsTest, EveryKindOfMemberIsRebound) {
   Everything source;

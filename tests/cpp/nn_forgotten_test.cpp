@@ -4,7 +4,7 @@
 #include <ramet/ramet.h>
 #include <torch/torch.h>
 
-#include <thread>
+#include "in_threads.h"
 
 namespace {
 
@@ -175,9 +175,7 @@ TEST(ForgottenTest, WhatOtherThreadsHoldIsNotTakenForForgotten) {
       }
     }
   };
-  std::vector<std::thread> threads;
-  for (int thread = 0; thread < 8; ++thread) threads.emplace_back(work, thread);
-  for (std::thread& thread : threads) thread.join();
+  ramet::in_threads(8, work);
   EXPECT_EQ(failed, 0);
 }
 

@@ -57,20 +57,10 @@ template struct ramet::enroll<shapes::MixedImpl>;
 
 namespace {
 
+using ramet::expect_own;
 using ramet::failing;
 using testing::HasSubstr;
 using testing::Not;
-
-void expect_own(const torch::Tensor& source, const torch::Tensor& clone) {
-  const torch::NoGradGuard no_grad;
-  const torch::Tensor before = source.clone();
-  EXPECT_TRUE(clone.equal(before));
-  EXPECT_FALSE(clone.is_alias_of(source));
-  clone.fill_(7);
-  EXPECT_TRUE(source.equal(before));
-  source.fill_(9);
-  EXPECT_TRUE(clone.equal(torch::full_like(before, 7)));
-}
 
 TEST(InheritanceTest, EveryGenerationIsRebound) {
   const auto source = std::make_shared<shapes::ChildImpl>();

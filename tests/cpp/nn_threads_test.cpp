@@ -3,14 +3,13 @@
 #include <ramet/ramet.h>
 #include <torch/torch.h>
 
-#include <barrier>
-#include <thread>
-
+#include "in_threads.h"
 #include "twins.h"
 
 namespace {
 
 using ramet::CloneOptions;
+using ramet::in_threads;
 
 struct NetImpl : torch::nn::Module {
   NetImpl() {
@@ -41,20 +40,6 @@ Net tied_net() {
 const torch::Tensor& words() {
   static const torch::Tensor result = torch::arange(12).view({6, 2});
   return result;
-}
-
-/// Runs `work(thread)` in `n` threads that begin at the same time.
-template <class Work>
-void in_threads(int n, const Work& work) {
-  std::barrier start(n);
-  std::vector<std::thread> threads;
-  for (int thread = 0; thread < n; ++thread) {
-    threads.emplace_back([&, thread] {
-      start.arrive_and_wait();
-      work(thread);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
 }
 
 TEST(ThreadsTest, EightThreadsCloneOneSource) {

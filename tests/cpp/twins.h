@@ -7,6 +7,24 @@
 
 namespace ramet {
 
+/// Expects equal values in memory of their own.
+inline void expect_copied(const torch::Tensor& source, const torch::Tensor& clone) {
+  EXPECT_TRUE(source.equal(clone));
+  EXPECT_FALSE(source.is_alias_of(clone));
+}
+
+/// Expects equal values in memory of their own, and writes to both: what is written to one side stays there.
+inline void expect_own(const torch::Tensor& source, const torch::Tensor& clone) {
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor before = source.clone();
+  EXPECT_TRUE(clone.equal(before));
+  EXPECT_FALSE(clone.is_alias_of(source));
+  clone.fill_(7);
+  EXPECT_TRUE(source.equal(before));
+  source.fill_(9);
+  EXPECT_TRUE(clone.equal(torch::full_like(before, 7)));
+}
+
 /// Expects equal tensors with nothing in common and the same flags, that a write to one side stays there, and modules
 /// of the same types and training flags.
 inline void expect_twins(const torch::nn::Module& source, const torch::nn::Module& clone) {

@@ -12,6 +12,15 @@ from torch import nn
 import ramet
 
 
+def in_ten_threads(run):
+    """Calls run(0) to run(9), each in a thread, and waits for all."""
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 class Plain:
     """Plain state."""
 
@@ -69,11 +78,7 @@ def test_collection_is_restored_after_a_clone_within_a_clone():
 
 def test_collection_is_restored_after_clones_in_many_threads():
     net = Net()
-    threads = [threading.Thread(target=lambda: [ramet.clone(net) for _ in range(50)]) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_ten_threads(lambda _: [ramet.clone(net) for _ in range(50)])
     assert gc.isenabled()
 
 
@@ -142,18 +147,15 @@ def test_ten_threads_clone_one_source():
     net = nn.Sequential(*[nn.Linear(8, 8) for _ in range(50)])
     made, errors = [], []
 
-    def run(rules):
+    kinds = [{}, {"share": "0"}, {"alias": "*.bias"}, {"freeze": True}, {"dtype": torch.double}]
+
+    def run(thread):
         try:
-            made.extend(ramet.clone(net, **rules) for _ in range(20))
+            made.extend(ramet.clone(net, **kinds[thread % 5]) for _ in range(20))
         except Exception as error:
             errors.append(error)
 
-    kinds = [{}, {"share": "0"}, {"alias": "*.bias"}, {"freeze": True}, {"dtype": torch.double}]
-    threads = [threading.Thread(target=run, args=(kinds[i % 5],)) for i in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_ten_threads(run)
     assert not errors and len(made) == 200
     assert all(torch.equal(net[7].weight, clone[7].weight.float()) for clone in made)
 
