@@ -50,6 +50,14 @@ std::size_t bytes_of(const Net& net) {
   return result;
 }
 
+/// Makes a clone, and counts the time until it is taken, or gone.
+template <class Net, class Clone, class Take>
+void timed(benchmark::State& state, const Net& net, const Clone& clone, const Take& take) {
+  const auto begin = std::chrono::steady_clock::now();
+  take(clone(net));
+  state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+}
+
 template <class Net, class Clone>
 void held(benchmark::State& state, const Net& net, const Clone& clone) {
   const std::size_t most = std::clamp<std::size_t>(most_bytes / bytes_of(net), 1, most_clones);
@@ -59,19 +67,13 @@ void held(benchmark::State& state, const Net& net, const Clone& clone) {
       clones.clear();
       ramet::memory::empty_cache();
     }
-    const auto begin = std::chrono::steady_clock::now();
-    clones.push_back(clone(net));
-    state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    timed(state, net, clone, [&](auto&& made) { clones.push_back(std::move(made)); });
   }
 }
 
 template <class Net, class Clone>
 void dropped(benchmark::State& state, const Net& net, const Clone& clone) {
-  for (auto _ : state) {
-    const auto begin = std::chrono::steady_clock::now();
-    benchmark::DoNotOptimize(clone(net));
-    state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  }
+  for (auto _ : state) timed(state, net, clone, [](auto&& made) { benchmark::DoNotOptimize(made); });
 }
 
 template <class Net>

@@ -91,6 +91,11 @@ def spreads(calls: list[Callable[[], Any]], repeats: int, hold: bool) -> list[Sp
     return [Spread(*statistics.quantiles(taken, n=4), statistics.fmean(taken)) for taken in times]
 
 
+def in_cells(mine: Spread, theirs: Spread) -> list[str]:
+    """The cells of a table for two spreads: each median with its quartiles."""
+    return [text for it in (mine, theirs) for text in (f"{it.median:.2f}", f"{it.low:.2f}-{it.high:.2f}")]
+
+
 def in_pairs(first: list[nn.Module], second: list[nn.Module]) -> nn.Module:
     """A model whose layers are tied two by two."""
     for a, b in zip(first, second, strict=True):
@@ -121,14 +126,14 @@ def catalogs(repeats: int) -> Table:
         assert len(ramet.catalog(model)) == len(find_tied_parameters(model)) == 4000
         calls = [lambda m=model: find_tied_parameters(m), lambda m=model: list(ramet.catalog(m))]
         theirs, mine = spreads(calls, repeats, hold=False)
-        cells = [f for it in (mine, theirs) for f in (f"{it.median:.2f}", f"{it.low:.2f}-{it.high:.2f}")]
         modules = sum(1 for _ in model.modules())
-        table.add_row(name, *cells, f"{theirs.median / mine.median:.1f}x", f"{1e3 * mine.median / modules:.2f}")
+        ratio, each = f"{theirs.median / mine.median:.1f}x", f"{1e3 * mine.median / modules:.2f}"
+        table.add_row(name, *in_cells(mine, theirs), ratio, each)
     return table
 
 
 def growth(repeats: int) -> Table:
-    """Microseconds a module, from few to many, each with two parameters of eight elements at most."""
+    """Microseconds a module, from few to many, each with two small parameters."""
     table = Table("modules", "share us", "copy us", "catalog us")
     for count in (100, 1000, 10_000, 50_000):
         model = nn.Sequential(*[nn.Linear(2, 2) for _ in range(count)])
@@ -159,9 +164,8 @@ def clones_table(repeats_dropped: int, only: str | None) -> Table:
             gc.collect()
             theirs, *ours = spreads(calls, repeats, hold)
             for job, mine in zip(("copy", "share=True"), ours, strict=True):
-                cells = [f for it in (mine, theirs) for f in (f"{it.median:.2f}", f"{it.low:.2f}-{it.high:.2f}")]
                 ratios = f"{theirs.median / mine.median:.1f}x", f"{theirs.mean / mine.mean:.1f}x"
-                table.add_row(name, "held" if hold else "dropped", job, *cells, *ratios)
+                table.add_row(name, "held" if hold else "dropped", job, *in_cells(mine, theirs), *ratios)
     return table
 
 

@@ -173,9 +173,7 @@ void measure(const Gan& gan) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int steps = argc > 1 && std::string(argv[1]) == "--small" ? 100 : 400;
-  torch::manual_seed(1);
-  torch::set_num_threads(1);  // the layers are small
+  const int steps = begin(argc, argv, 100, 400);
   Claims claims;
   Gan gan;
   const double untrained = distance(gan.generator);

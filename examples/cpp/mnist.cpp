@@ -180,9 +180,7 @@ void measure(const Net& net) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int steps = argc > 1 && std::string(argv[1]) == "--small" ? 200 : 600;
-  torch::manual_seed(1);
-  torch::set_num_threads(1);  // the layers are small
+  const int steps = begin(argc, argv, 200, 600);
   Claims claims;
   Net net;
   torch::optim::Adam optimizer(net->parameters(), 2e-3);

@@ -140,9 +140,7 @@ void compare(Claims& claims, const LanguageModel& model) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int steps = argc > 1 && std::string(argv[1]) == "--small" ? 200 : 500;
-  torch::manual_seed(1);
-  torch::set_num_threads(1);  // the layers are small
+  const int steps = begin(argc, argv, 200, 500);
   Claims claims;
   const LanguageModel model;
   std::cout << "A Transformer that repeats phrases\n";
