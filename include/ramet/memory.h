@@ -21,9 +21,9 @@ struct Stats {
 
 Stats stats();
 
-/// Sets the limit and frees what exceeds it; 0 turns the cache off. Returns the limit before. At first it is 1 GiB or
-/// an eighth of the machine's memory, whichever is less, or what the environment variable RAMET_MEMORY_LIMIT says, in
-/// bytes. Throws c10::ValueError for a negative limit.
+/// Sets the limit and frees what exceeds it; 0 turns the cache off: all memory of clones is then the heap's. Returns
+/// the limit before. At first it is 1 GiB or an eighth of the machine's memory, whichever is less, or what the
+/// environment variable RAMET_MEMORY_LIMIT says, in bytes. Throws c10::ValueError for a negative limit.
 int64_t set_limit(int64_t bytes);
 
 /// Frees all that is cached.

@@ -40,7 +40,9 @@ def stats() -> Stats:
 
 
 def set_limit(nbytes: int, /) -> int:
-    """Sets the limit of what stays cached, and frees what exceeds it; 0 turns the cache off.
+    """Sets the limit of what stays cached, and frees what exceeds it.
+
+    0 turns the cache off: all memory of clones is then the heap's.
 
     At first it is 1 GiB or an eighth of the machine's memory, whichever is less, or what the environment variable
     ``RAMET_MEMORY_LIMIT`` says, in bytes.

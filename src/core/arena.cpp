@@ -1,24 +1,21 @@
 /// Memory for the blocks of a plan, and the bytes in it. Small blocks are packed into chunks, since an allocation takes
 /// longer than the copy; a large one has a chunk of its own, so that a survivor never pins much more than itself. All
 /// bytes are copied at the end, by all threads.
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/CPUAllocator.h>
 #include <ramet/arena.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <new>
 
+#include "core/copies.h"
 #include "core/pool.h"
-#include "core/streaming.h"
+#include "core/transfers.h"
 
 namespace ramet::core {
 namespace {
 
-constexpr std::size_t alignment = 64, small_block = std::size_t{1} << 20, largest_chunk = std::size_t{8} << 20,
-                      huge_page = std::size_t{2} << 20;
+constexpr std::size_t alignment = 64, small_block = std::size_t{1} << 20;
 
 std::size_t round_up(std::size_t n) { return (n + alignment - 1) / alignment * alignment; }
 
@@ -28,8 +25,9 @@ struct alignas(alignment) Chunk {
   bool warm = false;  ///< Its pages are in place.
   std::size_t bytes = 0;
 
-  static Chunk* make(std::size_t room) {
-    const Piece piece = acquire(sizeof(Chunk) + room);
+  /// `size`: with the head itself.
+  static Chunk* make(std::size_t size) {
+    const Piece piece = acquire(size);
     auto* chunk = new (piece.memory) Chunk;
     chunk->warm = piece.warm;
     chunk->bytes = piece.bytes;
@@ -65,91 +63,47 @@ struct Slice {
 /// Cuts slices from chunks.
 class Packer {
  public:
-  /// `expected`: the room that all small slices to come will take.
-  explicit Packer(std::size_t expected) : expected_(expected) {}
+  /// `sizes`: of the chunks for small blocks, one after another.
+  explicit Packer(const std::vector<std::size_t>& sizes) : next_size_(sizes.begin()) {}
 
   static std::size_t room(std::size_t bytes) { return alignment + round_up(bytes); }
   static bool packs(std::size_t bytes) { return bytes < small_block; }
 
+  /// Sizes that the small blocks of `plan` fill to the last byte, as long as they are cut in order.
+  static std::vector<std::size_t> sizes(const Plan& plan) {
+    std::vector<std::size_t> result;
+    for (const Block& block : plan.blocks) {
+      if (!block.device.is_cpu() || !packs(block.bytes)) continue;
+      const std::size_t room = Packer::room(block.bytes);
+      if (result.empty() || result.back() + room > largest_packed) result.push_back(sizeof(Chunk));
+      result.back() += room;
+    }
+    return result;
+  }
+
   Slice slice(std::size_t bytes) {
     const std::size_t room = Packer::room(bytes);
     if (!packs(bytes)) {
-      const ChunkPtr own(Chunk::make(room));
+      const ChunkPtr own(Chunk::make(sizeof(Chunk) + room));
       return {own->cut(own->begin()), own->warm};
     }
-    if (room > left_) {
-      left_ = std::min(expected_, largest_chunk);
-      chunk_.reset(Chunk::make(left_));
+    if (left_ == 0) {
+      const std::size_t size = *next_size_++;
+      chunk_.reset(Chunk::make(size));
       next_ = chunk_->begin();
+      left_ = size - sizeof(Chunk);
     }
     char* const at = next_;
     next_ += room;
     left_ -= room;
-    expected_ -= room;
     return {chunk_->cut(at), chunk_->warm};
   }
 
  private:
-  std::size_t expected_;
+  std::vector<std::size_t>::const_iterator next_size_;
   std::size_t left_ = 0;
   char* next_ = nullptr;
   ChunkPtr chunk_;
-};
-
-/// All copies of one call, cut at the huge pages of their targets so that no two threads fault on the same one.
-class Copies {
- public:
-  void add(char* to, const char* from, std::size_t bytes, bool warm) {
-    while (bytes > 0) {
-      const std::size_t left_in_page = huge_page - reinterpret_cast<std::uintptr_t>(to) % huge_page;
-      const std::size_t part = bytes < 2 * huge_page ? bytes : left_in_page;
-      copies_.push_back({to, from, part, warm});
-      cost_ += part + overhead;
-      if (cost_ >= unit) end_unit();
-      to += part, from += part, bytes -= part;
-    }
-  }
-
-  /// Threads take the next unit as each gets done with one: where other work shares the processors, an even division
-  /// would wait for the slowest.
-  void run() {
-    if (cost_ > 0) end_unit();
-    std::atomic<std::size_t> next{0};
-    const auto work = [&](int64_t, int64_t) {
-      for (std::size_t i = next++; i < units_.size(); i = next++) {
-        for (std::size_t k = i == 0 ? 0 : units_[i - 1]; k < units_[i]; ++k) copy(copies_[k]);
-      }
-    };
-    const auto threads = std::min<std::size_t>(at::get_num_threads(), units_.size());
-    at::parallel_for(0, static_cast<int64_t>(threads), 1, work);
-  }
-
- private:
-  struct Copy {
-    char* to;
-    const char* from;
-    std::size_t bytes;
-    bool warm;
-  };
-
-  static constexpr std::size_t unit = huge_page, overhead = 256, least_to_stream = 4096;
-
-  void end_unit() {
-    units_.push_back(copies_.size());
-    cost_ = 0;
-  }
-
-  static void copy(const Copy& it) {
-    if (it.warm && it.bytes >= least_to_stream) {
-      copy_streaming(it.to, it.from, it.bytes);
-    } else {
-      std::memcpy(it.to, it.from, it.bytes);
-    }
-  }
-
-  std::vector<Copy> copies_;
-  std::vector<std::size_t> units_;  // where each ends in copies_
-  std::size_t cost_ = 0;
 };
 
 /// Asks the processor for what filling the next blocks will read.
@@ -185,8 +139,8 @@ at::Tensor items(const c10::Storage& storage, at::ScalarType dtype) {
   return at::empty({0}, at::TensorOptions().dtype(dtype).device(storage.device())).set_(storage, 0, {count}, {1});
 }
 
-/// By torch's own copy, which converts and goes between devices, few large ones.
-c10::Storage fill_converted(const Plan& plan, const Block& block, Packer& packer) {
+/// What goes to or comes from a device other than the CPU, or changes its dtype.
+c10::Storage fill_converted(const Plan& plan, const Block& block, Packer& packer, std::vector<Transfer>& transfers) {
   const auto from_size = static_cast<int64_t>(c10::elementSize(block.from));
   const auto to_size = static_cast<int64_t>(c10::elementSize(block.to));
   const c10::Storage result =
@@ -200,7 +154,7 @@ c10::Storage fill_converted(const Plan& plan, const Block& block, Packer& packer
   for (uint32_t i = block.first; i < block.first + block.count; ++i) {
     const Range& range = plan.ranges[i];
     const int64_t begin = range.begin / from_size, end = range.end / from_size, at = range.at / to_size;
-    target.slice(0, at, at + end - begin).copy_(source.slice(0, begin, end));
+    transfers.push_back({target.slice(0, at, at + end - begin), source.slice(0, begin, end)});
   }
   return result;
 }
@@ -208,22 +162,22 @@ c10::Storage fill_converted(const Plan& plan, const Block& block, Packer& packer
 }  // namespace
 
 std::vector<c10::Storage> fill(const Plan& plan, std::size_t n) {
-  std::size_t expected = 0;
-  for (const Block& block : plan.blocks) {
-    if (block.device.is_cpu() && Packer::packs(block.bytes)) expected += Packer::room(block.bytes);
-  }
+  const std::vector<std::size_t> sizes = Packer::sizes(plan);
   std::vector<c10::Storage> result;
   result.reserve(n * plan.blocks.size());
   Copies copies;
+  std::vector<Transfer> transfers;
   for (std::size_t i = 0; i < n; ++i) {
-    Packer packer(expected);
+    Packer packer(sizes);
     for (std::size_t b = 0; b < plan.blocks.size(); ++b) {
       fetch_ahead(plan, b);
       const Block& block = plan.blocks[b];
-      result.push_back(is_plain(block) ? fill_plain(plan, block, packer, copies) : fill_converted(plan, block, packer));
+      result.push_back(is_plain(block) ? fill_plain(plan, block, packer, copies)
+                                       : fill_converted(plan, block, packer, transfers));
     }
   }
   copies.run();
+  transfer(transfers);
   return result;
 }
 

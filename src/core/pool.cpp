@@ -1,5 +1,6 @@
 /// A cache of freed mappings: best fit, oldest out first when the limit is reached. On Linux a freed mapping is marked
-/// so that the kernel may take its pages without writing them anywhere; elsewhere pieces are plain allocations.
+/// so that the kernel may take its pages without writing them anywhere. Elsewhere, and where RAMET_PLAIN_MEMORY is
+/// defined, what is cached are plain allocations. With a limit of 0 all memory is the heap's.
 #include "core/pool.h"
 
 #include <c10/util/Exception.h>
@@ -14,10 +15,14 @@
 #include <mutex>
 #include <new>
 
-#ifdef __linux__
-#include <pthread.h>
+#if defined(__linux__) && !defined(RAMET_PLAIN_MEMORY)
+#define RAMET_MAPPED_MEMORY
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
+#if __has_include(<pthread.h>)
+#define RAMET_FORKS
+#include <pthread.h>
 #endif
 
 namespace ramet::core {
@@ -30,7 +35,10 @@ std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to *
 /// Smaller pieces come from the heap: the page faults saved would not pay for the system calls.
 constexpr std::size_t smallest_mapping = std::size_t{256} << 10;
 
-#ifdef __linux__
+void* from_heap(std::size_t bytes) { return ::operator new (bytes, std::align_val_t{alignment}, std::nothrow); }
+void to_heap(void* memory) { ::operator delete (memory, std::align_val_t{alignment}); }
+
+#ifdef RAMET_MAPPED_MEMORY
 
 void* map(std::size_t bytes) {
   const std::size_t align = bytes >= huge_page ? huge_page : page;
@@ -55,8 +63,8 @@ std::size_t machine_memory() {
 
 #else
 
-void* map(std::size_t bytes) { return ::operator new (bytes, std::align_val_t{alignment}, std::nothrow); }
-void unmap(void* memory, std::size_t) { ::operator delete (memory, std::align_val_t{alignment}); }
+void* map(std::size_t bytes) { return from_heap(bytes); }
+void unmap(void* memory, std::size_t) { to_heap(memory); }
 void may_be_taken(void*, std::size_t) {}
 std::size_t machine_memory() { return std::size_t{8} << 30; }
 
@@ -72,17 +80,27 @@ std::size_t first_limit() {
   return std::min(std::size_t{1} << 30, machine_memory() / 8);
 }
 
+/// A mapping has whole pages; a piece of the heap never does.
+bool is_heaps(std::size_t bytes) { return bytes % page != 0; }
+
+Piece heap_piece(std::size_t bytes) { return {from_heap(bytes | 1), bytes | 1, false}; }
+
+void check(const Piece& made, std::size_t bytes) {
+  TORCH_CHECK_WITH(OutOfMemoryError, made.memory != nullptr, "clone: cannot allocate ", bytes, " bytes");
+}
+
 class Pool {
  public:
   Pool() : limit_(first_limit()) {}
 
   Piece acquire(std::size_t bytes) {
+    const std::size_t whole = round_up(bytes, page);
+    bool off = false;
     {
       const std::scoped_lock lock(mutex);
-      // A larger one would hold memory that nothing uses.
-      const std::size_t slack = bytes / 8 + (bytes >= huge_page ? huge_page : 0);
-      const auto found = by_size_.lower_bound(bytes);
-      if (found != by_size_.end() && found->first <= bytes + slack) {
+      off = limit_ == 0;
+      const auto found = by_size_.lower_bound(whole);
+      if (found != by_size_.end() && found->first <= most_for(whole)) {
         const Freed freed = *found->second;
         drop(found->second);
         in_use_ += freed.bytes;
@@ -90,21 +108,22 @@ class Pool {
         return {freed.memory, freed.bytes, true};
       }
     }
-    void* memory = map(bytes);
-    if (memory == nullptr) {
+    Piece made = off ? heap_piece(bytes) : Piece{map(whole), whole, false};
+    if (made.memory == nullptr && !off) {
       empty_cache();
-      memory = map(bytes);
+      made.memory = map(whole);
     }
-    TORCH_CHECK_WITH(OutOfMemoryError, memory != nullptr, "clone: cannot allocate ", bytes, " bytes");
+    check(made, bytes);
     const std::scoped_lock lock(mutex);
-    in_use_ += bytes;
+    in_use_ += made.bytes;
     ++mapped_;
-    return {memory, bytes, false};
+    return made;
   }
 
   void release(void* memory, std::size_t bytes) {
     const std::scoped_lock lock(mutex);
     in_use_ -= bytes;
+    if (is_heaps(bytes)) return to_heap(memory);
     if (bytes > limit_) return unmap(memory, bytes);
     shrink_to(limit_ - bytes);
     try {
@@ -151,6 +170,12 @@ class Pool {
     BySize::iterator place;
   };
 
+  /// What a piece of `bytes` may have at most: a larger one would hold memory that nothing uses.
+  static std::size_t most_for(std::size_t bytes) {
+    const std::size_t most = bytes + bytes / 8 + (bytes >= huge_page ? huge_page : 0);
+    return bytes <= largest_packed ? std::min(most, largest_packed) : most;
+  }
+
   void drop(Order::iterator freed) {
     cached_ -= freed->bytes;
     by_size_.erase(freed->place);
@@ -174,7 +199,7 @@ class Pool {
 Pool& pool() {
   static Pool* const instance = [] {
     auto* made = new Pool;
-#ifdef __linux__
+#ifdef RAMET_FORKS
     // A child must not inherit the lock from a thread that it lacks.
     pthread_atfork([] { pool().mutex.lock(); }, [] { pool().mutex.unlock(); }, [] { pool().mutex.unlock(); });
 #endif
@@ -186,17 +211,17 @@ Pool& pool() {
 }  // namespace
 
 Piece acquire(std::size_t bytes) {
-  if (bytes >= smallest_mapping) return pool().acquire(round_up(bytes, page));
-  void* memory = ::operator new (bytes, std::align_val_t{alignment}, std::nothrow);
-  TORCH_CHECK_WITH(OutOfMemoryError, memory != nullptr, "clone: cannot allocate ", bytes, " bytes");
-  return {memory, bytes, false};
+  if (bytes >= smallest_mapping) return pool().acquire(bytes);
+  const Piece made = heap_piece(bytes);
+  check(made, bytes);
+  return made;
 }
 
 void release(void* memory, std::size_t bytes) noexcept {
   if (bytes >= smallest_mapping) {
     pool().release(memory, bytes);
   } else {
-    ::operator delete (memory, std::align_val_t{alignment});
+    to_heap(memory);
   }
 }
 

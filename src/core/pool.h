@@ -12,6 +12,10 @@ struct Piece {
   bool warm = false;       ///< Its pages are in place: it comes from the cache.
 };
 
+/// Memory that many small blocks are packed into has at most this size, whatever the cache holds: one of them pins no
+/// more.
+inline constexpr std::size_t largest_packed = std::size_t{8} << 20;
+
 /// Throws c10::OutOfMemoryError.
 Piece acquire(std::size_t bytes);
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "hand_made.h"
@@ -94,6 +95,61 @@ TEST_F(MemoryTest, OneSurvivorPinsNoMoreThanItselfOrEightMebibytes) {
   clones.clear();
   EXPECT_LE(memory::stats().in_use, before + 8 * mib + 8192);
   EXPECT_TRUE(at::equal(small, sources[50]));
+}
+
+TEST_F(MemoryTest, ASurvivorPinsNoMoreWhereItsMemoryIsReused) {
+  cloned({bytes(9 * mib)});
+  std::vector<at::Tensor> sources;
+  for (int i = 0; i < 16; ++i) sources.push_back(bytes(mib / 2 - 64));
+  const int64_t before = memory::stats().in_use;
+  auto clones = cloned(sources);
+  const at::Tensor first = clones[0];
+  clones.clear();
+  EXPECT_LE(memory::stats().in_use, before + 8 * mib);
+}
+
+TEST_F(MemoryTest, AClonesMemoryIsItsBytesAndOneInAHundred) {
+  std::vector<at::Tensor> sources{bytes(20 * mib), bytes(3 * mib + 5), bytes(2 * mib), bytes(mib)};
+  for (int i = 0; i < 60; ++i) sources.push_back(bytes(900000 - 10000 * i));
+  int64_t total = 0;
+  for (const at::Tensor& source : sources) total += source.nbytes();
+  const int64_t before = memory::stats().in_use;
+  const auto clones = cloned(sources);
+  EXPECT_LE(memory::stats().in_use - before, total + total / 100);
+}
+
+/// The threads of this process.
+std::ptrdiff_t threads() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
+}
+
+TEST_F(MemoryTest, AsManyThreadsCopyAsTorchHas) {
+  if (!std::filesystem::exists("/proc/self/task")) GTEST_SKIP() << "needs a system that lists a process's threads";
+  const at::Tensor big = bytes(32 * mib);
+  // OpenMP's workers belong to the thread that they help, and stay until it ends.
+  std::thread([&] {
+    at::set_num_threads(3);
+    const auto before = threads();
+    cloned({bytes(1000)});
+    EXPECT_EQ(threads(), before);
+    cloned({big});
+    EXPECT_EQ(threads(), before + 2);
+  }).join();
+}
+
+TEST_F(MemoryTest, ALimitOfZeroLeavesMemoryToTheHeap) {
+  const at::Tensor big = bytes(4 * mib + 3);
+  const auto limited = cloned({big});
+  memory::set_limit(0);
+  const memory::Stats before = memory::stats();
+  auto plain = cloned({big});
+  EXPECT_TRUE(at::equal(plain[0], big));
+  EXPECT_GE(memory::stats().in_use, before.in_use + 4 * mib);
+  // What was made under one limit may go under another.
+  memory::set_limit(256 * mib);
+  plain.clear();
+  EXPECT_EQ(memory::stats().in_use, before.in_use);
+  EXPECT_EQ(memory::stats().cached, 0);
 }
 
 TEST_F(MemoryTest, EveryByteArrivesFreshAndReusedWhateverTheSizes) {
