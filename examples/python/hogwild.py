@@ -117,7 +117,7 @@ def main() -> int:
 
     net = Net(multiprocessing.get_context("spawn").Value("q", 0))
     net.loss(8).backward()
-    net.share_memory()  # before alias: it moves a tensor to other memory, and an alias would stay behind
+    net.share_memory()  # its gradients too, which forked processes would then write together
     grads = {name: parameter.grad.clone() for name, parameter in net.named_parameters()}
     check_copy(claims, net, steps // 10)
     net.counter.value = 0

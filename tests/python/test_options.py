@@ -1,4 +1,4 @@
-"""alias, meta, freeze, untie, grads, device, dtype: what each gives, what ties do, what is refused."""
+"""freeze, untie, grads, device, dtype: what each gives, what ties do, what is refused."""
 
 import copy
 import re
@@ -14,101 +14,6 @@ import ramet
 @pytest.fixture
 def model() -> Tied:
     return Tied()
-
-
-class TestAlias:
-    def test_values_are_the_sources_and_gradients_are_not(self, model: Tied) -> None:
-        worker = ramet.clone(model, alias=True)
-        assert worker.norm.weight is not model.norm.weight
-        assert worker.norm.weight.data_ptr() == model.norm.weight.data_ptr()
-        assert isinstance(worker.norm.weight, nn.Parameter)
-        worker(torch.tensor([1])).sum().backward()
-        assert worker.norm.weight.grad is not None
-        assert model.norm.weight.grad is None
-        with torch.no_grad():
-            worker.norm.weight.fill_(7)
-        assert model.norm.weight.tolist() == [7] * 4
-
-    def test_tied_slots_stay_one_tensor(self, model: Tied) -> None:
-        worker = ramet.clone(model, alias="head")
-        assert worker.head.weight is worker.embed.weight
-        assert worker.embed.weight.data_ptr() == model.embed.weight.data_ptr()
-        assert worker.norm.weight.data_ptr() != model.norm.weight.data_ptr()
-
-    def test_the_version_counter_is_its_own(self, model: Tied) -> None:
-        worker = ramet.clone(model, alias=True)
-        before = model.norm.weight._version
-        with torch.no_grad():
-            worker.norm.weight.add_(1)
-        assert model.norm.weight._version == before
-
-    def test_a_step_of_the_worker_trains_the_source(self, model: Tied) -> None:
-        worker = ramet.clone(model, alias=nn.Parameter)
-        optimizer = torch.optim.SGD(worker.parameters(), lr=1.0)
-        before = model.norm.bias.clone()
-        worker(torch.tensor([1, 2]))[:, 0].sum().backward()
-        optimizer.step()
-        assert not torch.equal(model.norm.bias, before)
-
-    def test_strides_offsets_and_flags_are_the_sources(self) -> None:
-        holder = nn.Module()
-        base = torch.arange(20.0)
-        holder.register_buffer("part", base[3:11].view(2, 4).t())
-        holder.weight = nn.Parameter(torch.ones(2), requires_grad=False)
-        clone = ramet.clone(holder, alias=True)
-        assert clone.part.stride() == holder.part.stride()
-        assert torch.equal(clone.part, holder.part)
-        assert not clone.weight.requires_grad
-
-    def test_a_sparse_tensor_is_aliased_too(self) -> None:
-        holder = nn.Module()
-        holder.register_buffer("table", torch.eye(3).to_sparse())
-        clone = ramet.clone(holder, alias=True)
-        assert clone.table is not holder.table
-        assert clone.table._values().data_ptr() == holder.table._values().data_ptr()
-
-
-class TestMeta:
-    def test_shapes_and_ties_without_memory(self, model: Tied) -> None:
-        skeleton = ramet.clone(model, meta=True)
-        assert all(p.is_meta for p in skeleton.parameters())
-        assert skeleton.steps.is_meta
-        assert skeleton.steps.dtype == torch.long
-        assert skeleton.head.weight is skeleton.embed.weight
-        assert isinstance(skeleton.norm.weight, nn.Parameter)
-        assert skeleton.norm.weight.requires_grad
-        assert ramet.plan(model, meta=True).nbytes == 0
-
-    def test_only_what_is_named(self, model: Tied) -> None:
-        part = ramet.clone(model, meta="norm")
-        assert part.norm.weight.is_meta
-        assert torch.equal(part.head.bias, model.head.bias)
-
-    def test_views_stay_views_of_one_storage(self) -> None:
-        holder = nn.Module()
-        base = torch.arange(8.0)
-        holder.register_buffer("base", base)
-        holder.register_buffer("part", base[2:6].view(2, 2))
-        skeleton = ramet.clone(holder, meta=True)
-        assert skeleton.part.untyped_storage()._cdata == skeleton.base.untyped_storage()._cdata
-        assert skeleton.part.storage_offset() == 2
-
-    def test_it_is_loaded_by_assignment(self, model: Tied) -> None:
-        skeleton = ramet.clone(model, meta=True)
-        skeleton.load_state_dict(model.state_dict(), assign=True)
-        assert torch.equal(skeleton(torch.tensor([3])), model(torch.tensor([3])))
-
-    def test_what_is_sparse_cannot_be(self) -> None:
-        holder = nn.Module()
-        holder.register_buffer("table", torch.eye(3).to_sparse())
-        message = (
-            "clone: slot 'table': meta=True cannot apply to it: it is sparse or quantized; name it in "
-            "copy or share, by "
-            "its exact path"
-        )
-        with pytest.raises(ramet.PlanError, match=error(message)):
-            ramet.clone(holder, meta=True)
-        assert not ramet.clone(holder, meta=True, copy="table").table.is_meta
 
 
 class TestFreeze:
