@@ -1,6 +1,7 @@
 """The C++ of the pages is compiled and run: it stands in a test, line by line. Errors are quoted as they are."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,15 @@ def test_the_errors_of_the_cpp_page_are_those_that_there_are():
     quoted = [" ".join(block.split()) for block in blocks("docs/cpp.md", "text")]
     assert guards == {error for error in quoted if error.startswith("ramet: ")}
     assert [error for error in quoted if error not in guards and f'"{error}"' not in tested] == []
+
+
+def test_the_pictures_are_those_that_the_script_draws():
+    pictures = runpy.run_path(str(ROOT / "docs/modes/draw.py"))["pictures"]()
+    assert pictures == {file.name: file.read_text() for file in (ROOT / "docs/modes").glob("*.svg")}
+
+
+def test_the_page_of_modes_shows_every_mode_with_its_picture():
+    page = (ROOT / "docs/modes.md").read_text()
+    titles = re.findall(r"^## (\w+)\n\n!\[[^\]]+\]\(modes/(\w+)\.svg\)$", page, re.MULTILINE)
+    assert titles == [(mode, mode) for mode in re.findall(r"^\| \[(\w+)\]\(#", page, re.MULTILINE)]
+    assert {mode for mode, _ in titles} == {file.stem for file in (ROOT / "docs/modes").glob("*.svg")}

@@ -1,130 +1,19 @@
-"""alias, meta, freeze, untie, grads, device, dtype: what each gives, what ties do, what is refused."""
+"""freeze, untie, grads, device, dtype: what each gives, what ties do, what is refused."""
 
 import copy
 import re
 
 import pytest
 import torch
+from tests.python.tied import Tied, error
 from torch import nn
 
 import ramet
 
 
-class Tied(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(6, 4)
-        self.norm = nn.LayerNorm(4)
-        self.head = nn.Linear(4, 6)
-        self.head.weight = self.embed.weight
-        self.register_buffer("steps", torch.zeros(3, dtype=torch.long))
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.head(self.norm(self.embed(tokens)))
-
-
 @pytest.fixture
 def model() -> Tied:
     return Tied()
-
-
-def error(message: str) -> str:
-    return "^" + re.escape(message) + "$"
-
-
-class TestAlias:
-    def test_values_are_the_sources_and_gradients_are_not(self, model: Tied) -> None:
-        worker = ramet.clone(model, alias=True)
-        assert worker.norm.weight is not model.norm.weight
-        assert worker.norm.weight.data_ptr() == model.norm.weight.data_ptr()
-        assert isinstance(worker.norm.weight, nn.Parameter)
-        worker(torch.tensor([1])).sum().backward()
-        assert worker.norm.weight.grad is not None
-        assert model.norm.weight.grad is None
-        with torch.no_grad():
-            worker.norm.weight.fill_(7)
-        assert model.norm.weight.tolist() == [7] * 4
-
-    def test_tied_slots_stay_one_tensor(self, model: Tied) -> None:
-        worker = ramet.clone(model, alias="head")
-        assert worker.head.weight is worker.embed.weight
-        assert worker.embed.weight.data_ptr() == model.embed.weight.data_ptr()
-        assert worker.norm.weight.data_ptr() != model.norm.weight.data_ptr()
-
-    def test_the_version_counter_is_its_own(self, model: Tied) -> None:
-        worker = ramet.clone(model, alias=True)
-        before = model.norm.weight._version
-        with torch.no_grad():
-            worker.norm.weight.add_(1)
-        assert model.norm.weight._version == before
-
-    def test_a_step_of_the_worker_trains_the_source(self, model: Tied) -> None:
-        worker = ramet.clone(model, alias=nn.Parameter)
-        optimizer = torch.optim.SGD(worker.parameters(), lr=1.0)
-        before = model.norm.bias.clone()
-        worker(torch.tensor([1, 2]))[:, 0].sum().backward()
-        optimizer.step()
-        assert not torch.equal(model.norm.bias, before)
-
-    def test_strides_offsets_and_flags_are_the_sources(self) -> None:
-        holder = nn.Module()
-        base = torch.arange(20.0)
-        holder.register_buffer("part", base[3:11].view(2, 4).t())
-        holder.weight = nn.Parameter(torch.ones(2), requires_grad=False)
-        clone = ramet.clone(holder, alias=True)
-        assert clone.part.stride() == holder.part.stride()
-        assert torch.equal(clone.part, holder.part)
-        assert not clone.weight.requires_grad
-
-    def test_a_sparse_tensor_is_aliased_too(self) -> None:
-        holder = nn.Module()
-        holder.register_buffer("table", torch.eye(3).to_sparse())
-        clone = ramet.clone(holder, alias=True)
-        assert clone.table is not holder.table
-        assert clone.table._values().data_ptr() == holder.table._values().data_ptr()
-
-
-class TestMeta:
-    def test_shapes_and_ties_without_memory(self, model: Tied) -> None:
-        skeleton = ramet.clone(model, meta=True)
-        assert all(p.is_meta for p in skeleton.parameters())
-        assert skeleton.steps.is_meta
-        assert skeleton.steps.dtype == torch.long
-        assert skeleton.head.weight is skeleton.embed.weight
-        assert isinstance(skeleton.norm.weight, nn.Parameter)
-        assert skeleton.norm.weight.requires_grad
-        assert ramet.plan(model, meta=True).nbytes == 0
-
-    def test_only_what_is_named(self, model: Tied) -> None:
-        part = ramet.clone(model, meta="norm")
-        assert part.norm.weight.is_meta
-        assert torch.equal(part.head.bias, model.head.bias)
-
-    def test_views_stay_views_of_one_storage(self) -> None:
-        holder = nn.Module()
-        base = torch.arange(8.0)
-        holder.register_buffer("base", base)
-        holder.register_buffer("part", base[2:6].view(2, 2))
-        skeleton = ramet.clone(holder, meta=True)
-        assert skeleton.part.untyped_storage()._cdata == skeleton.base.untyped_storage()._cdata
-        assert skeleton.part.storage_offset() == 2
-
-    def test_it_is_loaded_by_assignment(self, model: Tied) -> None:
-        skeleton = ramet.clone(model, meta=True)
-        skeleton.load_state_dict(model.state_dict(), assign=True)
-        assert torch.equal(skeleton(torch.tensor([3])), model(torch.tensor([3])))
-
-    def test_what_is_sparse_cannot_be(self) -> None:
-        holder = nn.Module()
-        holder.register_buffer("table", torch.eye(3).to_sparse())
-        message = (
-            "clone: slot 'table': meta=True cannot apply to it: it is sparse or quantized; name it in "
-            "copy or share, by "
-            "its exact path"
-        )
-        with pytest.raises(ramet.PlanError, match=error(message)):
-            ramet.clone(holder, meta=True)
-        assert not ramet.clone(holder, meta=True, copy="table").table.is_meta
 
 
 class TestFreeze:
@@ -481,38 +370,6 @@ class TestDevice:
         assert torch.equal(back.norm.weight, model.norm.weight.half().float())
 
 
-class TestPredicate:
-    def test_it_is_asked_with_path_and_tensor(self, model: Tied) -> None:
-        asked: dict[str, torch.Tensor] = {}
-
-        def small(path: str, tensor: torch.Tensor) -> bool:
-            asked[path] = tensor
-            return tensor.numel() == 4
-
-        clone = ramet.clone(model, share=small)
-        assert clone.norm.weight is model.norm.weight
-        assert clone.head.bias is not model.head.bias
-        assert asked["norm.weight"] is model.norm.weight
-
-    def test_it_ranks_as_a_glob(self, model: Tied) -> None:
-        clone = ramet.clone(model, share=lambda path, _: path.startswith("norm"), copy="norm.bias")
-        assert clone.norm.weight is model.norm.weight
-        assert clone.norm.bias is not model.norm.bias
-
-    def test_one_that_matches_nothing_is_an_error(self, model: Tied) -> None:
-        with pytest.raises(ramet.PlanError, match=r"matches nothing: it is true of no tensor$"):
-            ramet.clone(model, share=lambda path, tensor: False)
-
-    def test_what_it_returns_counts_as_true_or_false(self, model: Tied) -> None:
-        clone = ramet.clone(model, share=lambda path, tensor: "norm" if "norm" in path else "")
-        assert clone.norm.weight is model.norm.weight
-        assert clone.head.bias is not model.head.bias
-
-    def test_its_own_errors_come_through(self, model: Tied) -> None:
-        with pytest.raises(ZeroDivisionError):
-            ramet.clone(model, share=lambda path, tensor: 1 / 0)
-
-
 @pytest.mark.parametrize("name", ["log.losses", "log", "width", "pair"])
 @pytest.mark.parametrize("held_elsewhere", [False, True])
 def test_a_mode_that_names_plain_state_says_keep(model: Tied, name: str, held_elsewhere: bool) -> None:
@@ -527,108 +384,3 @@ def test_a_type_all_of_whose_tensors_are_kept_is_an_error(model: Tied) -> None:
     message = "clone: share=nn.LayerNorm names what keep='norm' already keeps whole; drop it, or keep less"
     with pytest.raises(ramet.PlanError, match=error(message)):
         ramet.clone(model, keep="norm", share=nn.LayerNorm)
-
-
-class TestMemo:
-    def test_it_gets_every_module_and_tensor(self, model: Tied) -> None:
-        memo: dict[int, object] = {}
-        clone = ramet.clone(model, memo=memo)
-        assert memo[id(model)] is clone
-        assert memo[id(model.head)] is clone.head
-        assert memo[id(model.norm.weight)] is clone.norm.weight
-        assert copy.deepcopy([model.norm], memo)[0] is clone.norm
-
-    def test_what_it_has_is_used(self, model: Tied) -> None:
-        norm, weight = nn.LayerNorm(4), nn.Parameter(torch.zeros(6, 4))
-        memo = {id(model.norm): norm, id(model.embed.weight): weight}
-        clone = ramet.clone(model, memo=memo)
-        assert clone.norm is norm
-        assert clone.head.weight is weight
-        assert clone.embed.weight is weight
-        assert ramet.clone(model, memo={id(model): norm}) is norm
-
-    def test_what_is_no_dict_is_an_error(self, model: Tied) -> None:
-        message = "clone: memo is a dict, as copy.deepcopy keeps it, not 'list'"
-        with pytest.raises(ramet.PlanError, match=error(message)):
-            ramet.clone(model, memo=[])  # type: ignore[arg-type]
-
-    def test_a_view_over_a_copied_storage_stays_one(self) -> None:
-        holder = nn.Linear(3, 3)
-        view = holder.weight.detach()[1]
-        memo: dict[int, object] = {}
-        clone = ramet.clone(holder, memo=memo)
-        assert copy.deepcopy(view, memo).data_ptr() == clone.weight[1].data_ptr()
-
-    def test_within_a_classs_own_deepcopy(self) -> None:
-        class Own:
-            def __init__(self, module: nn.Module) -> None:
-                self.module = module
-
-            def __deepcopy__(self, memo: dict[int, object]) -> "Own":
-                return Own(ramet.clone(self.module, memo=memo))
-
-        layer = nn.Linear(2, 2)
-        first, second = copy.deepcopy((Own(layer), layer))
-        assert first.module is second
-
-
-class TestWithin:
-    class Part(nn.Module):
-        def __init__(self, root: nn.Module, weight: nn.Parameter) -> None:
-            super().__init__()
-            self.layer = nn.Linear(4, 6)
-            self.layer.weight = weight
-            self.norm = nn.LayerNorm(4)
-            self.parents = [root]
-
-    @pytest.fixture
-    def root(self) -> nn.Module:
-        root = nn.Module()
-        root.embed = nn.Embedding(6, 4)
-        root.part = self.Part(root, root.embed.weight)
-        root.part.layer.view = root.embed.weight.detach()[1:3]
-        root.part.peer = [root.embed]
-        return root
-
-    def test_ties_and_references_to_the_rest_stay(self, root: nn.Module) -> None:
-        clone = ramet.clone(root.part, within=root)
-        assert clone is not root.part
-        assert clone.layer.weight is root.embed.weight
-        assert clone.parents[0] is root
-        assert clone.peer[0] is root.embed
-        assert clone.layer.view.data_ptr() == root.embed.weight[1:3].data_ptr()
-        assert clone.norm.weight is not root.part.norm.weight
-        assert clone.layer is not root.part.layer
-
-    def test_without_it_all_comes_along(self, root: nn.Module) -> None:
-        clone = ramet.clone(root.part)
-        assert clone.layer.weight is not root.embed.weight
-        assert clone.parents[0] is not root
-        assert clone.parents[0].part is clone
-
-    def test_a_module_registered_in_both_stays_the_roots(self, root: nn.Module) -> None:
-        root.part.shared = root.embed
-        assert ramet.clone(root.part, within=root).shared is root.embed
-
-    def test_a_session_of_parts(self, root: nn.Module) -> None:
-        root.other = nn.Linear(4, 6)
-        root.other.weight = root.part.layer.weight
-        root.other.bias = root.part.layer.bias
-        part, other = ramet.clone((root.part, root.other), within=root)
-        assert other.weight is root.embed.weight
-        assert part.layer.bias is other.bias
-        assert other.bias is not root.other.bias
-
-    def test_a_source_that_is_not_in_it_is_an_error(self, root: nn.Module) -> None:
-        message = (
-            "clone: within=<Module object>: the source (a module of type 'Linear') is not registered "
-            "in it, at any depth; "
-            "leave within out, or give the module that holds it"
-        )
-        with pytest.raises(ramet.PlanError, match=error(message)):
-            ramet.clone(nn.Linear(2, 2), within=root)
-
-    def test_what_is_no_module_is_an_error(self, root: nn.Module) -> None:
-        message = "clone: within='root' is no module: give the module that the source is a part of"
-        with pytest.raises(ramet.PlanError, match=error(message)):
-            ramet.clone(root.part, within="root")  # type: ignore[arg-type]
