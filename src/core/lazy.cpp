@@ -6,7 +6,6 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/COW.h>
 #include <ramet/memory.h>
-#include <torch/version.h>
 
 #include <array>
 #include <atomic>
@@ -21,9 +20,9 @@
 #include <pthread.h>
 #endif
 
-// Defined to 1, it tries what older versions of torch get.
-#ifndef RAMET_COW_BY_TORCH
-#define RAMET_COW_BY_TORCH (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR < 13)
+// Before torch 2.13 there is no such header. Defined to 1, it builds what those versions get.
+#if !defined(RAMET_COW_BY_TORCH) && !__has_include(<c10/core/StorageMaterializer.h>)
+#define RAMET_COW_BY_TORCH 1
 #endif
 
 namespace ramet::core {
