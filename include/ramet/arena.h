@@ -13,8 +13,8 @@ namespace ramet::core {
 /// Makes `n` copies of every block: result[i * blocks + b] is block b of the i-th copy.
 ///
 /// Each is a storage of its own, resizable, on the block's device, holding the block's ranges of its source, converted
-/// where the block says so; on the meta device it holds nothing. Throws what the allocator throws, with nothing left
-/// behind.
+/// where the block says so; on the meta device it holds nothing, and a lazy one holds the source's memory. Throws what
+/// the allocator throws, with nothing left behind.
 std::vector<c10::Storage> fill(const Plan& plan, std::size_t n);
 
 }  // namespace ramet::core

@@ -12,9 +12,10 @@ namespace ramet::core {
 ///
 /// share and held: the source's own tensor. copy: a detached leaf with its own memory and the source's sizes, strides,
 /// dtype, device, conj and neg bits and requires_grad, where the plan says nothing else of them; tensors over one
-/// storage stay so. alias: a leaf of its own, with a version counter of its own, over the source's storage. meta: as
-/// copy, on the meta device. Opaque tensors are left undefined unless shared. The source is never changed. Needs no
-/// GIL, and may be called without it.
+/// storage stay so. lazy: the same, except that a storage holds the source's memory until either is written. alias: a
+/// leaf of its own, with a version counter of its own, over the source's storage. meta: as copy, on the meta device.
+/// Opaque tensors are left undefined unless shared. The source is never changed. Needs no GIL, and may be called
+/// without it.
 std::vector<std::vector<at::Tensor>> materialize(const Graph& graph, const Plan& plan, std::size_t n);
 
 }  // namespace ramet::core

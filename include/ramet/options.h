@@ -24,6 +24,11 @@ class CloneOptions {
   CloneOptions& alias(Selector where) { return mode(core::Mode::alias, {std::move(where)}); }
   CloneOptions& alias(Selectors where) { return mode(core::Mode::alias, where); }
 
+  /// Tensors that get the source's memory until either side first writes to it, and then their own: copy on write. What
+  /// cannot be is copied: see docs/rules.md.
+  CloneOptions& lazy(Selector where) { return mode(core::Mode::lazy, {std::move(where)}); }
+  CloneOptions& lazy(Selectors where) { return mode(core::Mode::lazy, where); }
+
   /// Tensors that get no values: they stand on the meta device, ties included.
   CloneOptions& meta(Selector where) { return mode(core::Mode::meta, {std::move(where)}); }
   CloneOptions& meta(Selectors where) { return mode(core::Mode::meta, where); }

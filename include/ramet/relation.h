@@ -17,7 +17,7 @@ using Equal = std::function<bool(const at::Tensor& a, const at::Tensor& b)>;
 /// One line of a relation. The words of a path that both sides have:
 /// - "shared": the same tensor object;
 /// - "aliased": two tensors that have an element's bytes in common;
-/// - "lazy": the same bytes, until either side writes (no mode makes such tensors yet);
+/// - "lazy": the same bytes, until either side writes;
 /// - "equal": the same shape, dtype and values (a NaN equals a NaN of the same bits; meta tensors have no values);
 /// - "different": anything else, also where the other side holds None or something that is no tensor.
 /// Of one that only one side has: "only_a", "only_b".

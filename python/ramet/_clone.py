@@ -18,6 +18,7 @@ def clone(
     copy: Rule = None,
     share: Rule = None,
     alias: Rule = None,
+    lazy: Rule = None,
     meta: Rule = None,
     keep: Keep = None,
     freeze: Rule = None,
@@ -49,6 +50,9 @@ def clone(
         share: selectors of tensors that the clone holds as the source's own: values *and* gradients are the same.
         alias: selectors of tensors that get a tensor of their own over the source's memory: the same values, a gradient
             (and a version counter) of the clone's own.
+        lazy: selectors of tensors that get the source's memory until either side first writes to it, and then their own:
+            copy on write. What cannot be (other devices, memory that torch's CPU allocator has not allocated, a change
+            of device or dtype) is copied; ``ramet.plan`` says so.
         meta: selectors of tensors that get none of the values: they stand on the meta device, ties included.
         keep: paths, globs or objects whose slots hold the source's very object, uncloned: a module with all beneath it,
             a tensor, or plain state (a counter, a cache, a lock).
@@ -96,6 +100,7 @@ def clone(
         copy=copy,
         share=share,
         alias=alias,
+        lazy=lazy,
         meta=meta,
         keep=keep,
         freeze=freeze,
@@ -117,6 +122,7 @@ def clones(
     copy: Rule = None,
     share: Rule = None,
     alias: Rule = None,
+    lazy: Rule = None,
     meta: Rule = None,
     keep: Keep = None,
     freeze: Rule = None,
@@ -134,6 +140,7 @@ def clones(
         copy: as for ``clone``; each clone has copies of its own.
         share: as for ``clone``; all clones share with the source, and so with each other.
         alias: as for ``clone``.
+        lazy: as for ``clone``.
         meta: as for ``clone``.
         keep: as for ``clone``.
         freeze: as for ``clone``.
@@ -168,6 +175,7 @@ def clones(
         copy=copy,
         share=share,
         alias=alias,
+        lazy=lazy,
         meta=meta,
         keep=keep,
         freeze=freeze,

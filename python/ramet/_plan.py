@@ -14,9 +14,9 @@ class Decision(NamedTuple):
     """What a slot of the clone gets.
 
     Attributes:
-        mode: ``"copy"``, ``"share"``, ``"alias"``, ``"meta"``, or ``"keep"``.
-        why: the rule that decided, as in ``share='encoder'``; ``"default"`` if none did, ``"untied"`` where untying
-            made a copy of it, ``"tied to what is kept"`` where a tie or ``within`` leaves it the source's own.
+        mode: ``"copy"``, ``"share"``, ``"alias"``, ``"lazy"``, ``"meta"``, or ``"keep"``.
+        why: the rule that decided, as in ``share='encoder'``, and what of it is copied where it says lazy;
+            ``"default"`` if none did, ``"untied"`` where untying made a copy of it, ``"tied to what is kept"`` where a tie or ``within`` leaves it the source's own.
         nbytes: what is allocated for it; 0 where another path's storage already holds it.
     """
 
@@ -64,6 +64,7 @@ def plan(
     copy: Rule = None,
     share: Rule = None,
     alias: Rule = None,
+    lazy: Rule = None,
     meta: Rule = None,
     keep: Keep = None,
     freeze: Rule = None,
@@ -80,6 +81,7 @@ def plan(
         copy: as for ``clone``.
         share: as for ``clone``.
         alias: as for ``clone``.
+        lazy: as for ``clone``.
         meta: as for ``clone``.
         keep: as for ``clone``.
         freeze: as for ``clone``.
@@ -112,6 +114,7 @@ def plan(
         copy=copy,
         share=share,
         alias=alias,
+        lazy=lazy,
         meta=meta,
         keep=keep,
         freeze=freeze,

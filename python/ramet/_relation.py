@@ -13,7 +13,7 @@ class Relation(Mapping[str, str]):
     | --- | --- |
     | ``"shared"`` | the same tensor object |
     | ``"aliased"`` | two tensors that have an element's bytes in common |
-    | ``"lazy"`` | the same bytes until either side writes (no mode makes such tensors yet) |
+    | ``"lazy"`` | the same bytes, until either side writes |
     | ``"equal"`` | the same shape, dtype and values; a NaN equals a NaN of the same bits, meta tensors have no values |
     | ``"different"`` | anything else, also ``None`` or something that is no tensor on one side |
 

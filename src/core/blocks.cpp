@@ -1,15 +1,21 @@
-/// Lays out the storages that a plan copies: whole, or compacted to what is in use where that is less than half.
+/// Lays out the storages that a plan copies: whole, or compacted to what is in use where that is less than half. Lazy
+/// ones are whole, and take no memory.
 #include "core/blocks.h"
 
 #include <algorithm>
 #include <map>
 #include <tuple>
 
+#include "core/lazy.h"
+
 namespace ramet::core {
 namespace {
 
 // A range keeps its place modulo the largest item size; ranges stand apart by a cache line.
 constexpr int64_t item_alignment = 16, range_alignment = 64;
+
+// A larger one is not held lazily for the sake of less than half of it: it would stay whole, and be copied whole.
+constexpr int64_t small_storage = 1 << 20;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -39,13 +45,14 @@ struct Target {
   uint32_t part;
   at::Device device;
   at::ScalarType from, to;
+  bool lazy;
 
-  auto key() const { return std::tuple(part, device.type(), device.index(), from, to); }
+  auto key() const { return std::tuple(part, device.type(), device.index(), from, to, lazy); }
 };
 
 Target target_of(const Plan& plan, const Tensor& tensor, const Decision& decision) {
   const c10::TensorImpl& impl = *tensor.value.unsafeGetTensorImpl();
-  Target target{tensor.part, impl.device(), at::kByte, at::kByte};
+  Target target{tensor.part, impl.device(), at::kByte, at::kByte, decision.mode == Mode::lazy};
   if (decision.moves) target.device = *plan.device;
   if (decision.mode == Mode::meta) target.device = at::kMeta;
   if (decision.dtype != at::ScalarType::Undefined) {
@@ -63,13 +70,15 @@ int64_t scaled(int64_t bytes, const Block& block) {
 /// Adds a block for `storage`, of which `used` is in use: sorted, disjoint.
 BlockId add_block(Plan& plan, c10::StorageImpl* storage, const Target& target, std::span<const Extent> used) {
   const auto nbytes = static_cast<int64_t>(storage->nbytes());
-  Block block{storage, target.device, target.from, target.to, 0, static_cast<uint32_t>(plan.ranges.size()), 0};
+  Block block{storage, target.device, target.from, target.to, 0, static_cast<uint32_t>(plan.ranges.size()), 0, false};
   int64_t reached = 0;
   for (const Extent& extent : used) reached += extent.end - extent.begin;
   const bool outside = !used.empty() && used.back().end > nbytes;
-  if (reached * 2 >= nbytes || outside) {
+  const bool whole = reached * 2 >= nbytes || outside;
+  block.lazy = target.lazy && (whole || nbytes <= small_storage);
+  if (whole || block.lazy) {
     plan.ranges.push_back({0, nbytes, 0});
-    block.bytes = scaled(nbytes, block);
+    block.bytes = block.lazy ? 0 : scaled(nbytes, block);
   } else {
     for (const Extent& extent : used) {
       const int64_t at = round_up(block.bytes, range_alignment);
@@ -88,6 +97,24 @@ int64_t place(const Plan& plan, const Block& block, int64_t begin) {
   return it == first ? 0 : std::prev(it)->at + scaled(begin - std::prev(it)->begin, block);
 }
 
+void put(Plan& plan, Decision& decision, BlockId block, const Tensor& tensor) {
+  decision.block = block;
+  decision.offset = place(plan, plan.blocks[block], extent(tensor.value).begin);
+  if (decision.mode != Mode::lazy || plan.blocks[block].lazy) return;
+  decision.mode = Mode::copy;
+  decision.copied = "less than half of its storage is in use";
+}
+
+/// Why a tensor cannot be lazy; null if nothing is in the way.
+const char* why_not_lazy(const Tensor& tensor, const Decision& decision) {
+  if (tensor.opaque || !has_bytes(tensor.value)) return "it is no plain view of memory";
+  if (decision.moves || decision.dtype != at::ScalarType::Undefined) return "it changes device or dtype";
+  c10::StorageImpl& storage = *tensor.value.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
+  if (!storage.device().is_cpu()) return "it is not in the CPU's memory";
+  if (storage.nbytes() == 0) return "it has no bytes";
+  return can_be_lazy(storage) ? nullptr : "its memory is not ours to share";
+}
+
 }  // namespace
 
 void lay_out(const Graph& graph, Plan& plan) {
@@ -100,7 +127,9 @@ void lay_out(const Graph& graph, Plan& plan) {
   for (TensorId id = 0; id < graph.tensors.size(); ++id) {
     const Tensor& tensor = graph.tensors[id];
     Decision& decision = plan.tensors[id];
-    const bool made = decision.mode == Mode::copy || decision.mode == Mode::meta;
+    if (decision.mode == Mode::lazy) decision.copied = why_not_lazy(tensor, decision);
+    if (decision.copied != nullptr) decision.mode = Mode::copy;
+    const bool made = decision.mode == Mode::copy || decision.mode == Mode::meta || decision.mode == Mode::lazy;
     if (!made || tensor.opaque || !has_bytes(tensor.value)) continue;
     const c10::Storage& storage = tensor.value.unsafeGetTensorImpl()->unsafe_storage();
     const Target target = target_of(plan, tensor, decision);
@@ -113,8 +142,7 @@ void lay_out(const Graph& graph, Plan& plan) {
     }
     const Extent used = aligned_extent(tensor.value);
     const std::span<const Extent> spans(&used, used.begin == used.end ? 0 : 1);
-    decision.block = add_block(plan, storage.unsafeGetStorageImpl(), target, spans);
-    decision.offset = place(plan, plan.blocks[decision.block], extent(tensor.value).begin);
+    put(plan, decision, add_block(plan, storage.unsafeGetStorageImpl(), target, spans), tensor);
   }
   for (const std::vector<TensorId>& ids : together) {
     std::vector<Extent> used;
@@ -123,10 +151,7 @@ void lay_out(const Graph& graph, Plan& plan) {
     const Tensor& first = graph.tensors[ids[0]];
     const BlockId block = add_block(plan, first.value.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl(),
                                     target_of(plan, first, plan.tensors[ids[0]]), used);
-    for (const TensorId id : ids) {
-      plan.tensors[id].block = block;
-      plan.tensors[id].offset = place(plan, plan.blocks[block], extent(graph.tensors[id].value).begin);
-    }
+    for (const TensorId id : ids) put(plan, plan.tensors[id], block, graph.tensors[id]);
   }
 }
 

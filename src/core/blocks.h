@@ -5,7 +5,8 @@
 
 namespace ramet::core {
 
-/// Adds to `plan` a block for every storage that its copied and its meta tensors use, and each tensor's place in it.
+/// Adds to `plan` a block for every storage that its copied, lazy and meta tensors use, and each tensor's place in it.
+/// What cannot be lazy becomes a copy.
 void lay_out(const Graph& graph, Plan& plan);
 
 }  // namespace ramet::core

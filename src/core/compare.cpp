@@ -11,6 +11,9 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
+
+#include "core/lazy.h"
 
 namespace ramet::core {
 namespace {
@@ -26,6 +29,15 @@ bool any_overlap(const at::Tensor& a, const at::Tensor& b) {
     if (std::any_of(parts.begin(), parts.end(), [&](const at::Tensor& it) { return overlap(part, it); })) return true;
   }
   return false;
+}
+
+/// Whether both are one view of one memory that their storages hold until either is written.
+bool same_bytes_lazily(const at::Tensor& a, const at::Tensor& b) {
+  if (!has_bytes(a) || !has_bytes(b) || a.numel() == 0) return false;
+  const auto as_seen = [](const at::Tensor& it) {
+    return std::tuple(it.scalar_type(), it.sizes(), it.strides(), it.storage_offset(), it.is_conj(), it.is_neg());
+  };
+  return as_seen(a) == as_seen(b) && are_lazy(*a.storage().unsafeGetStorageImpl(), *b.storage().unsafeGetStorageImpl());
 }
 
 /// The same bytes as integers, which have neither NaN nor two zeros.
@@ -149,6 +161,7 @@ std::vector<at::Tensor> plain_parts(const at::Tensor& tensor) {
 std::string_view compare(const at::Tensor& a, const at::Tensor& b, const Equal& equal_wrappers) {
   if (a.is_same(b)) return "shared";
   if (any_overlap(a, b)) return "aliased";
+  if (same_bytes_lazily(a, b)) return "lazy";
   if (!is_wrapper(a) && !is_wrapper(b)) return equal_or_not_comparable(a, b) ? "equal" : "different";
   return equal_wrappers && equal_wrappers(a, b) ? "equal" : "different";
 }

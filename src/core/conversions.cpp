@@ -60,7 +60,7 @@ class Converter {
     const Tensor& tensor = graph_.tensors[id];
     const Decision& parameter = plan_.tensors[tensor.follows];
     Decision& decision = plan_.tensors[id];
-    if (decision.mode != Mode::copy || tensor.opaque) return;
+    if ((decision.mode != Mode::copy && decision.mode != Mode::lazy) || tensor.opaque) return;
     decision.moves = parameter.moves;
     if (tensor.follows_dtype && tensor.value.is_floating_point() && tensor.value.scalar_type() != parameter.dtype) {
       decision.dtype = parameter.dtype;

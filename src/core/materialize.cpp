@@ -86,7 +86,8 @@ at::Tensor make(const Tensor& tensor, const Plan& plan, const Decision& decision
                                                    : over(blocks[decision.block], decision, tensor.value);
   const bool leaf = tensor.value.is_leaf();
   if (leaf && decision.freeze == none && tensor.value.requires_grad()) result.set_requires_grad(true);
-  if (plan.grads && decision.mode == Mode::copy && leaf && tensor.value.grad().defined()) {
+  const bool own_values = decision.mode == Mode::copy || decision.mode == Mode::lazy;
+  if (plan.grads && own_values && leaf && tensor.value.grad().defined()) {
     result.mutable_grad() =
         tensor.value.grad().detach().to(result.device(), result.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
   }

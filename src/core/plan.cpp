@@ -229,6 +229,26 @@ void check_grads(const Graph& graph, const Plan& plan, const Rules& rules) {
   }
 }
 
+/// An optimizer's state has no values where its parameter has none, and is lazy where that is; what it is tied to
+/// counts.
+void follow_parameters(const Graph& graph, const Catalog& catalog, Plan& plan) {
+  const auto mode_of_parameter = [&](TensorId id) {
+    const TensorId parameter = graph.tensors[id].follows;
+    return parameter == none ? Mode::copy : plan.tensors[parameter].mode;
+  };
+  std::vector<bool> copied(graph.tensors.size());  // by group: whether something in it is no state that could be lazy
+  for (TensorId id = 0; id < graph.tensors.size(); ++id) {
+    const bool stays = plan.tensors[id].mode == Mode::copy && mode_of_parameter(id) != Mode::lazy;
+    if (stays) copied[catalog.groups[id]] = true;
+  }
+  for (TensorId id = 0; id < graph.tensors.size(); ++id) {
+    const Mode mode = mode_of_parameter(id);
+    if (plan.tensors[id].mode != Mode::copy) continue;
+    if (mode == Mode::meta) plan.tensors[id] = plan.tensors[graph.tensors[id].follows];
+    if (mode == Mode::lazy && !copied[catalog.groups[id]]) plan.tensors[id].mode = Mode::lazy;
+  }
+}
+
 }  // namespace
 
 Plan plan(const Graph& graph, const Catalog& catalog, const Rules& rules) {
@@ -251,11 +271,7 @@ Plan plan(const Graph& graph, const Catalog& catalog, const Rules& rules) {
       if (untied && (decision.mode == Mode::share || decision.mode == Mode::alias)) decision.mode = Mode::copy;
     }
   }
-  for (TensorId id = 0; verdicts && id < graph.tensors.size(); ++id) {
-    const TensorId parameter = graph.tensors[id].follows;
-    if (parameter == none || result.tensors[parameter].mode != Mode::meta) continue;
-    if (result.tensors[id].mode == Mode::copy) result.tensors[id] = result.tensors[parameter];
-  }
+  if (verdicts) follow_parameters(graph, catalog, result);
   if (verdicts) check_modes(graph, result, rules);
   freeze(graph, rules, result);
   result.grads = rules.grads;

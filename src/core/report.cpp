@@ -115,8 +115,9 @@ class Reasons {
     std::string why = "default";
     if (decision.rule != none) {
       const core::Rule& rule = rules_.modes[decision.rule];
-      const bool untied = tensor.part != 0 && rule.mode != decision.mode;
+      const bool untied = tensor.part != 0 && rule.mode != decision.mode && decision.copied == nullptr;
       why = untied ? "untied" : std::string(core::to_string(rule.mode)) + "=" + rule.where.text;
+      if (decision.copied != nullptr) why += std::string(", copied: ") + decision.copied;
     }
     return decision.freeze == none ? why : why + ", freeze=" + rules_.freeze[decision.freeze].text;
   }
@@ -137,7 +138,8 @@ class Bytes {
     const at::Tensor& value = graph_.tensors[id].value;
     // A wrapper's sizes are not looked at: asking may run user code.
     const bool counted = std::exchange(tensors_[id], 1);
-    if (decision.mode != core::Mode::copy || counted || graph_.tensors[id].opaque) return 0;
+    const bool own_values = decision.mode == core::Mode::copy || decision.mode == core::Mode::lazy;
+    if (!own_values || counted || graph_.tensors[id].opaque) return 0;
     return own(decision, value) + (plan_.grads ? grad(decision, value) : 0);
   }
 

@@ -26,7 +26,8 @@ Requests requests_of(const py::dict& given) {
     return given.contains(key) ? py::object(given[key]) : py::none();
   };
   Requests result;
-  for (const core::Mode mode : {core::Mode::copy, core::Mode::share, core::Mode::alias, core::Mode::meta}) {
+  for (const core::Mode mode :
+       {core::Mode::copy, core::Mode::share, core::Mode::alias, core::Mode::lazy, core::Mode::meta}) {
     const std::string_view name = to_string(mode);
     if (py::object where = option(name); !where.is_none()) result.modes.emplace_back(mode, std::move(where));
   }
