@@ -56,7 +56,7 @@ class CloneOptions {
     return *this;
   }
 
-  /// Whether what is copied gets a copy of its gradient too.
+  /// Whether what is copied, or lazy, gets a copy of its gradient too.
   CloneOptions& grads(bool copied) {
     grads_ = copied;
     return *this;

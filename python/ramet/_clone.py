@@ -50,16 +50,16 @@ def clone(
         share: selectors of tensors that the clone holds as the source's own: values *and* gradients are the same.
         alias: selectors of tensors that get a tensor of their own over the source's memory: the same values, a gradient
             (and a version counter) of the clone's own.
-        lazy: selectors of tensors that get the source's memory until either side first writes to it, and then their own:
-            copy on write. What cannot be (other devices, memory that torch's CPU allocator has not allocated, a change
-            of device or dtype) is copied; ``ramet.plan`` says so.
+        lazy: selectors of tensors that get the source's memory until either side first writes to it, and then memory of
+            their own: copy on write. What cannot be (on other devices; memory of neither torch's CPU allocator nor
+            ours; what changes device or dtype) is copied, and ``ramet.plan`` says so.
         meta: selectors of tensors that get none of the values: they stand on the meta device, ties included.
         keep: paths, globs or objects whose slots hold the source's very object, uncloned: a module with all beneath it,
             a tensor, or plain state (a counter, a cache, a lock).
         freeze: selectors of tensors of the clone's own that shall not require grad; ``True``: all that are its own.
         untie: paths or globs of tied slots that get a tensor (a module) of their own, or ``True`` for every tie. What
             would be shared or aliased there is copied.
-        grads: ``"copy"`` copies ``.grad`` along with what is copied.
+        grads: ``"copy"`` copies ``.grad`` along with what is copied or lazy.
         within: a module that ``source`` is a part of: what is registered elsewhere in it stays its own where ``source``
             refers to it (tied tensors, back-references). Without it such things come along as copies.
         device: where the clone's own parameters and buffers go, with what is tied to them, on the way.

@@ -15,8 +15,9 @@ class Decision(NamedTuple):
 
     Attributes:
         mode: ``"copy"``, ``"share"``, ``"alias"``, ``"lazy"``, ``"meta"``, or ``"keep"``.
-        why: the rule that decided, as in ``share='encoder'``, and what of it is copied where it says lazy;
-            ``"default"`` if none did, ``"untied"`` where untying made a copy of it, ``"tied to what is kept"`` where a tie or ``within`` leaves it the source's own.
+        why: the rule that decided, as in ``share='encoder'``, followed by the reason where it says lazy and a copy is
+            made; ``"default"`` if none did, ``"untied"`` where untying made a copy of it, ``"tied to what is kept"``
+            where a tie or ``within`` leaves it the source's own.
         nbytes: what is allocated for it; 0 where another path's storage already holds it.
     """
 
