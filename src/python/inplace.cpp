@@ -7,6 +7,7 @@
 
 #include "python/placing.h"
 #include "python/rebuild.h"
+#include "python/steal.h"
 
 namespace ramet::python {
 namespace {
@@ -104,8 +105,7 @@ void assign(py::handle model, const py::object& paths, const py::list& tensors) 
     if (given[i].value.is_same(THPVariable_Unpack(tensor.ptr()))) {
       values.push_back(py::reinterpret_borrow<py::object>(tensor));
     } else {
-      values.push_back(py::reinterpret_steal<py::object>(
-          THPVariable_Wrap(given[i].value, reinterpret_cast<PyTypeObject*>(parameter.ptr()))));
+      values.push_back(steal(THPVariable_Wrap(given[i].value, reinterpret_cast<PyTypeObject*>(parameter.ptr()))));
     }
   }
   Placing("assign", walked, changes, values).run();

@@ -4,12 +4,12 @@
 #include <ramet/catalog.h>
 #include <torch/csrc/Storage.h>
 
+#include "python/steal.h"
+
 namespace ramet::python {
 namespace {
 
-py::object key_of(const void* address) {
-  return py::reinterpret_steal<py::object>(PyLong_FromVoidPtr(const_cast<void*>(address)));
-}
+py::object key_of(const void* address) { return steal(PyLong_FromVoidPtr(const_cast<void*>(address))); }
 
 /// The clone's storage for each of the source's that was copied whole, or is shared. One that is partly shared, or
 /// cut down to the bytes in use, stands for nothing: a view over it would show other bytes.

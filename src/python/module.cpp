@@ -42,19 +42,24 @@ Requests requests_of(const py::dict& given) {
   return result;
 }
 
+WalkOptions walk_options(py::handle source, const Requests& requests) {
+  WalkOptions options;
+  if (!requests.memo.is_none() && !PyDict_Check(requests.memo.ptr())) {
+    throw PlanError("clone: memo is a dict, as copy.deepcopy keeps it, not '" +
+                    std::string(Py_TYPE(requests.memo.ptr())->tp_name) + "'");
+  }
+  if (!requests.memo.is_none()) add_memo(requests.memo, options.boundary);
+  if (!requests.within.is_none()) add_outside(source, requests.within, options.boundary);
+  add_kept(source, requests.keep, options.boundary);
+  return options;
+}
+
 /// A walk and its rules, with the plan that they make.
 struct Planned {
-  Planned(py::handle source, const py::dict& given) {
-    const Requests requests = requests_of(given);
-    WalkOptions options;
-    if (!requests.memo.is_none() && !PyDict_Check(requests.memo.ptr())) {
-      throw PlanError("clone: memo is a dict, as copy.deepcopy keeps it, not '" +
-                      std::string(Py_TYPE(requests.memo.ptr())->tp_name) + "'");
-    }
-    if (!requests.memo.is_none()) add_memo(requests.memo, options.boundary);
-    if (!requests.within.is_none()) add_outside(source, requests.within, options.boundary);
-    add_kept(source, requests.keep, options.boundary);
-    walk = python::walk(source, options);
+  Planned(py::handle source, const py::dict& given) : Planned(source, requests_of(given)) {}
+
+  // The walk is made in place: a move of its hash maps allocates, and may not throw.
+  Planned(py::handle source, const Requests& requests) : walk(python::walk(source, walk_options(source, requests))) {
     if (!requests.memo.is_none()) walk.memo = requests.memo;
     add_twins(walk, requests.untie);
     rules = rules_of(walk, requests);

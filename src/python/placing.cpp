@@ -8,6 +8,7 @@
 #include <map>
 
 #include "python/shells.h"
+#include "python/steal.h"
 
 namespace ramet::python {
 namespace {
@@ -31,7 +32,7 @@ py::object substituted(py::handle value, const Objects& now) {
   if (PyMethod_Check(value.ptr())) {
     const auto it = now.find(PyMethod_GET_SELF(value.ptr()));
     if (it == now.end()) return same();
-    return py::reinterpret_steal<py::object>(PyMethod_New(PyMethod_GET_FUNCTION(value.ptr()), it->second.ptr()));
+    return steal(PyMethod_New(PyMethod_GET_FUNCTION(value.ptr()), it->second.ptr()));
   }
   if (PyWeakref_CheckRefExact(value.ptr())) {
     const auto it = now.find(value().ptr());
@@ -122,7 +123,7 @@ bool Placing::plan_dict(const py::object& dict, const Objects& now) {
   const std::size_t before = steps_.size();
   py::list items;
   bool other_keys = false;
-  for (const py::handle pair : py::reinterpret_steal<py::list>(PyMapping_Items(dict.ptr()))) {
+  for (const py::handle pair : steal(PyMapping_Items(dict.ptr()))) {
     const py::handle key = PyTuple_GET_ITEM(pair.ptr(), 0), held = PyTuple_GET_ITEM(pair.ptr(), 1);
     const py::object new_key = substituted(key, now), value = substituted(held, now);
     items.append(py::make_tuple(new_key, value));

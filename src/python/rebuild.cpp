@@ -258,7 +258,7 @@ py::object Rebuilder::finished(core::TensorId id, const py::object& tensor) {
   if (freeze) tensor.attr("requires_grad") = false;
   const at::Tensor& source = walk_.graph.tensors[id].value;
   if (grad && source.is_leaf() && source.grad().defined()) {
-    tensor.attr("grad") = py::reinterpret_steal<py::object>(THPVariable_Wrap(source.grad().detach().clone()));
+    tensor.attr("grad") = steal(THPVariable_Wrap(source.grad().detach().clone()));
   }
   return tensor;
 }

@@ -5,13 +5,9 @@
 
 #include "python/memo.h"
 #include "python/rebuild.h"
+#include "python/steal.h"
 
 namespace ramet::python {
-
-inline py::object steal(PyObject* object) {
-  if (object == nullptr) throw py::error_already_set();
-  return py::reinterpret_steal<py::object>(object);
-}
 
 inline py::object borrow(PyObject* object) { return py::reinterpret_borrow<py::object>(object); }
 

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "python/selectors.h"
+#include "python/steal.h"
 #include "python/ties.h"
 
 namespace ramet::python {
@@ -20,10 +21,10 @@ namespace {
 bool equal_wrappers(const at::Tensor& a, const at::Tensor& b) {
   const py::gil_scoped_acquire gil;
   try {
-    const auto wrapped = [](const at::Tensor& it) { return py::reinterpret_steal<py::object>(THPVariable_Wrap(it)); };
+    const auto wrapped = [](const at::Tensor& it) { return steal(THPVariable_Wrap(it)); };
     return py::module_::import("torch").attr("equal")(wrapped(a), wrapped(b)).cast<bool>();
   } catch (py::error_already_set& error) {
-    if (!error.matches(PyExc_Exception)) throw;
+    if (!error.matches(PyExc_Exception) || error.matches(PyExc_MemoryError)) throw;
     return false;
   }
 }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "python/steal.h"
+
 namespace ramet::python {
 namespace {
 
@@ -20,7 +22,7 @@ py::object own_dict(PyObject* type) {
 /// What a class or one of its bases says of `name`; null if none does. Raises nothing, which is what takes time where
 /// most names are missing.
 py::object attribute(py::handle type, const char* name) {
-  const py::object key = py::reinterpret_steal<py::object>(PyUnicode_InternFromString(name));
+  const py::object key = steal(PyUnicode_InternFromString(name));
   PyObject* mro = reinterpret_cast<PyTypeObject*>(type.ptr())->tp_mro;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro); ++i) {
     const py::object dict = own_dict(PyTuple_GET_ITEM(mro, i));

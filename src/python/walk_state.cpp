@@ -1,5 +1,6 @@
 /// Plain state in the walk: containers, what `__reduce_ex__` takes apart, and weak edges.
 #include "python/reduced.h"
+#include "python/steal.h"
 #include "python/walker.h"
 
 namespace ramet::python {
@@ -121,7 +122,7 @@ void Walker::expand_container(NodeId node) {
       return expand_dict(node, object);
     case Shape::ordered_dict:
       // Its own order, which move_to_end changes, is not that of the dict beneath.
-      for (const py::handle pair : py::reinterpret_steal<py::list>(PyMapping_Items(object))) {
+      for (const py::handle pair : steal(PyMapping_Items(object))) {
         item(node, PyTuple_GET_ITEM(pair.ptr(), 0), PyTuple_GET_ITEM(pair.ptr(), 1));
       }
       return;
@@ -140,7 +141,7 @@ void Walker::expand_reduced(NodeId node) {
   try {
     result = reduce(walk_.items[node].object);
   } catch (py::error_already_set& error) {
-    if (!error.matches(PyExc_Exception)) throw;
+    if (!error.matches(PyExc_Exception) || error.matches(PyExc_MemoryError)) throw;
     if (graph_.nodes[node].fate != core::Fate::held) refuse(node, py::str(error.value()).cast<std::string>());
     return;
   }
