@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 RANKS = ["all", "kind", "type", "module", "tensor"]
-MODES = ("copy", "share", "alias", "meta")
+MODES = ("copy", "share", "alias", "lazy", "meta")
 
 
 class RefusedError(Exception):
