@@ -92,13 +92,23 @@ def alias() -> list[list[str]]:
     return [panel(*tensors, memory(MIDDLE, "both", (SOURCE, CLONE)), caption="alias: one memory, two gradients")]
 
 
+def lazy() -> list[list[str]]:
+    tensors = [tensor(SOURCE, "source"), tensor(CLONE, "clone")]
+    before = [*tensors, memory(MIDDLE, "both", (SOURCE, CLONE))]
+    after = [*tensors, memory(SOURCE, "source"), memory(CLONE, "clone")]
+    return [
+        panel(*before, caption="lazy: until either side is written"),
+        panel(*after, caption="from then on: each has its own"),
+    ]
+
+
 def meta() -> list[list[str]]:
     own = [tensor(SOURCE, "source"), memory(SOURCE, "source"), tensor(CLONE, "none", grad="")]
     nothing = [text(CLONE, MEMORY + 17, "no memory", "small")]
     return [panel(*own, nothing, caption="meta: shape, dtype and ties; no values")]
 
 
-MODES = [copy, share, alias, meta]
+MODES = [copy, share, alias, lazy, meta]
 
 
 def svg(mode: str, panels: list[list[str]]) -> str:

@@ -1,7 +1,8 @@
 """A naive reading of the rules: what a clone must be, slot by slot, as slow and plain as can be.
 
-Input: a model and rules. Output: for every tensor slot what the clone's tensor is to the source's, or ``RefusedError``.
-Looks at each pair of slots, rules and tensors; knows nothing of how it is done.
+Input: a model and rules. Output: for every tensor slot what the clone's tensor is to the source's, or ``RefusedError``;
+and what every element holds after writes to either side. Looks at each pair of slots, rules and tensors; knows nothing
+of how it is done.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 RANKS = ["all", "kind", "type", "module", "tensor"]
+MODES = ("copy", "share", "alias", "lazy", "meta")
 
 
 class RefusedError(Exception):
@@ -51,12 +53,17 @@ def slots_of(model: nn.Module) -> list[Slot]:
     return list(found.values())
 
 
-def elements(tensor: torch.Tensor) -> set[tuple[int, int]]:
-    """The elements of a tensor, by storage and place."""
+def places_of(tensor: torch.Tensor) -> list[tuple[int, int]]:
+    """The elements of a tensor in their order, by storage and place."""
     if tensor.numel() == 0:
-        return set()
+        return []
     places = torch.arange(1000).as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-    return {(tensor.untyped_storage()._cdata, int(place)) for place in places.flatten()}
+    return [(tensor.untyped_storage()._cdata, int(place)) for place in places.flatten()]
+
+
+def elements(tensor: torch.Tensor) -> set[tuple[int, int]]:
+    """The elements of a tensor."""
+    return set(places_of(tensor))
 
 
 def beneath(module: nn.Module) -> list[nn.Module]:
@@ -71,9 +78,7 @@ class Naive:
         self.model, self.rules = model, rules
         self.slots = slots_of(model)
         self.modules = modules_with_paths(model)
-        self.modes = [
-            (mode, selector) for mode in ("copy", "share", "alias", "meta") for selector in self.listed(rules.get(mode))
-        ]
+        self.modes = [(mode, selector) for mode in MODES for selector in self.listed(rules.get(mode))]
 
     @staticmethod
     def listed(given: Any) -> list[Any]:
@@ -227,3 +232,38 @@ class Naive:
                     if id(slot) in {id(it) for it in own} or (one and id(slot.tensor) in same and len(group) > 1):
                         result[slot.paths[0]] = (result[slot.paths[0]][0], True)
         return result
+
+
+class Memory:
+    """What every element of a source and its clone holds: a number for each, and who else has that very element.
+
+    Elements are the source's storages and places; those of the clone that are not the source's are in a part of their
+    own, one for each group of tied tensors.
+    """
+
+    def __init__(self, naive: Naive, expected: dict[str, tuple[str, bool]], clone: nn.Module) -> None:
+        self.sides = naive.slots, slots_of(clone)
+        self.places: list[dict[str, list[tuple[int, int, int]]]] = [{}, {}]
+        self.values: dict[tuple[int, int, int], float] = {}
+        groups = naive.groups(naive.untied())
+        for slot in naive.slots:
+            path = slot.paths[0]
+            part = 1 + next(i for i, group in enumerate(groups) if any(slot is it for it in group))
+            mode = expected[path][0]
+            for side, own in enumerate([0, 0 if mode in ("share", "alias") else part]):
+                places = [(own, *element) for element in places_of(slot.tensor)]
+                self.places[side][path] = [] if side == 1 and mode == "meta" else places
+                self.values |= zip(self.places[side][path], slot.tensor.detach().flatten().tolist(), strict=False)
+
+    def write(self, side: int, slot: Slot, value: float) -> None:
+        """Fills a slot's tensor, and notes what its elements then hold."""
+        with torch.no_grad():
+            slot.tensor.fill_(value)
+        self.values |= dict.fromkeys(self.places[side][slot.paths[0]], value)
+
+    def check(self) -> None:
+        """Both sides hold what was noted, each by every slot."""
+        for slots, places in zip(self.sides, self.places, strict=True):
+            for slot in slots:
+                wanted = [self.values[place] for place in places[slot.paths[0]]]
+                assert slot.tensor.is_meta or slot.tensor.detach().flatten().tolist() == wanted, slot.paths

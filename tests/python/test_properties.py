@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from tests.python.naive import Naive, RefusedError, Slot, elements, slots_of
+from tests.python.naive import MODES, Memory, Naive, RefusedError, Slot, elements, slots_of
 from torch import nn
 
 import ramet
@@ -59,7 +59,7 @@ def rules_for(draw: st.DrawFn, model: nn.Module) -> dict[str, Any]:
     useful = [it for it in useful if not isinstance(it, type) or it in (nn.Parameter, nn.Buffer) or naive.named(it)]
     selector = st.sampled_from(useful)
     rules: dict[str, Any] = {}
-    for mode in draw(st.lists(st.sampled_from(["copy", "share", "alias", "meta", "freeze"]), max_size=3)):
+    for mode in draw(st.lists(st.sampled_from([*MODES, "freeze"]), max_size=3)):
         rules[mode] = draw(st.lists(selector, min_size=1, max_size=2))
     kept = [*paths, *inner, *(slot.tensor for slot in slots), *list(model.modules())[1:]]
     if kept and draw(st.integers(0, 2)) == 0:
@@ -82,9 +82,27 @@ def check_slot(mine: Slot, theirs: Slot, mode: str, frozen: bool) -> None:
     assert b.is_meta == (mode == "meta")
     if mode == "alias":
         assert elements(b) == elements(a)
-    elif mode == "copy":
+    elif mode in ("copy", "lazy"):
         assert torch.equal(a, b)
         assert not elements(a) & elements(b)
+
+
+def word(mode: str, slot: Slot) -> str:
+    """What relation calls it, before any write."""
+    if slot.tensor.numel() == 0 and mode != "share":
+        return "equal"
+    return {"copy": "equal", "share": "shared", "alias": "aliased", "meta": "different"}.get(mode, mode)
+
+
+def check_writes(data: st.DataObject, memory: Memory) -> None:
+    """Writes to slots of either side, in any order: who is to have them has them, and nobody else."""
+    memory.check()
+    for value in range(100, 100 + data.draw(st.integers(1, 4))):
+        side = data.draw(st.integers(0, 1))
+        slots = [slot for slot in memory.sides[side] if not slot.tensor.is_meta]
+        if slots:
+            memory.write(side, data.draw(st.sampled_from(slots)), float(value))
+            memory.check()
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
@@ -109,7 +127,9 @@ def test_a_clone_is_what_a_naive_reading_of_the_rules_says(data: st.DataObject) 
     def apart(slot: Slot) -> int:
         return next(i for i, group in enumerate(groups) if any(slot is it for it in group))
 
+    relation = ramet.relation(model, clone)
     for slot in naive.slots:
+        assert relation[slot.paths[0]] == word(expected[slot.paths[0]][0], slot)
         check_slot(mine[slot.paths[0]], slot, *expected[slot.paths[0]])
     plan = ramet.plan(model, **rules)
     for a in naive.slots:
@@ -119,6 +139,7 @@ def test_a_clone_is_what_a_naive_reading_of_the_rules_says(data: st.DataObject) 
             x, y = mine[a.paths[0]].tensor, mine[b.paths[0]].tensor
             alone = a is not b and apart(a) != apart(b)
             assert (x is y) == (a.tensor is b.tensor and not alone), (a.paths, b.paths)
-            if mode == "copy" and not x.is_meta and not y.is_meta:
+            if mode in ("copy", "lazy") and not x.is_meta and not y.is_meta:
                 tied = bool(elements(a.tensor) & elements(b.tensor)) and not alone
                 assert bool(elements(x) & elements(y)) == tied, (a.paths, b.paths)
+    check_writes(data, Memory(naive, expected, clone))
