@@ -20,7 +20,7 @@ py::object own_dict(PyObject* type) {
 /// What a class or one of its bases says of `name`; null if none does. Raises nothing, which is what takes time where
 /// most names are missing.
 py::object attribute(py::handle type, const char* name) {
-  const py::object key = py::reinterpret_steal<py::object>(PyUnicode_InternFromString(name));
+  const auto key = py::reinterpret_steal<py::object>(PyUnicode_InternFromString(name));
   PyObject* mro = reinterpret_cast<PyTypeObject*>(type.ptr())->tp_mro;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro); ++i) {
     const py::object dict = own_dict(PyTuple_GET_ITEM(mro, i));
@@ -177,7 +177,7 @@ bool Types::is_atomic(PyObject* object) {
 // that it had: a change of it or of a base gives it another, which no other type ever has.
 const TypeFacts& Types::add(PyTypeObject* type) {
   struct Seen {
-    unsigned version;
+    unsigned version = 0;
     TypeFacts facts;
   };
   constexpr std::size_t most = 4096;
