@@ -74,7 +74,8 @@ void Claims::claim(SlotId slot, RuleId rule, NodeId claimant) {
 
 // Of several claims of one rank those through the innermost modules count; they must agree.
 void Claims::settle() {
-  for (auto& [slot, rest] : contested_) {
+  for (auto& [slot, others] : contested_) {
+    std::vector<Claim>& rest = others;  // clang before 16 captures no structured binding
     rest.insert(rest.begin(), claims_[slot]);
     const auto outer = [&](const Claim& claim) {
       return std::any_of(rest.begin(), rest.end(), [&](const Claim& other) {

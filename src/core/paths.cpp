@@ -42,9 +42,10 @@ class Glob {
     for (const char c : text) {
       // From the last position down: what is read has not moved yet.
       for (std::size_t i = tokens_.size(); i > 0; --i) {
-        states[i] = (states[i] && is_star(i)) || (states[i - 1] && tokens_[i - 1].matches(c));
+        const bool stays = states[i] && is_star(i);
+        states[i] = static_cast<char>(stays || (states[i - 1] && tokens_[i - 1].matches(c)));
       }
-      states[0] = states[0] && is_star(0);
+      states[0] = static_cast<char>(states[0] && is_star(0));
       pass_stars(states);
     }
   }
@@ -89,7 +90,7 @@ bool merge(Glob::States& states, const Glob::States& more) {
   states.resize(more.size());
   bool grown = false;
   for (std::size_t i = 0; i < more.size(); ++i) {
-    if (more[i] && !states[i]) states[i] = grown = true;
+    if (more[i] && !states[i]) grown = true, states[i] = 1;
   }
   return grown;
 }

@@ -46,7 +46,8 @@ void* map(std::size_t bytes) {
   if (raw == MAP_FAILED) return nullptr;
   // Only the part that starts at a huge page is kept; what ends within one gets small pages there, and no more.
   auto* const from = static_cast<char*>(raw);
-  auto* const begin = reinterpret_cast<char*>(round_up(reinterpret_cast<std::uintptr_t>(from), align));
+  const auto address = reinterpret_cast<std::uintptr_t>(from);
+  auto* const begin = from + (round_up(address, align) - address);
   if (begin != from) munmap(from, begin - from);
   if (begin != from + align) munmap(begin + bytes, from + align - begin);
   if (bytes >= huge_page) madvise(begin, bytes, MADV_HUGEPAGE);

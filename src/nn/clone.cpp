@@ -139,7 +139,7 @@ void untie(nn::Walk& walk, const std::vector<Selector>& selectors) {
                       " is no selector for untie, which names slots: give true, a path or a glob");
     }
   }
-  for (const NodeId original : core::untie(walk.graph, where)) walk.items.push_back(nn::Item(walk.items[original]));
+  for (const NodeId original : core::untie(walk.graph, where)) walk.items.emplace_back(walk.items[original]);
 }
 
 struct Planned {

@@ -30,7 +30,7 @@ const bool torch_types_known = nn::enroll_torch_types();
 std::string spelled(const std::type_info& type) {
   std::string name = c10::demangle(type.name());
   constexpr std::string_view unnamed = "(anonymous namespace)::";
-  for (std::size_t at; (at = name.find(unnamed)) != name.npos;) name.erase(at, unnamed.size());
+  for (std::size_t at = 0; (at = name.find(unnamed)) != name.npos;) name.erase(at, unnamed.size());
   return name;
 }
 

@@ -15,13 +15,10 @@
 
 namespace {
 
-template <class T, class... Ts>
-concept OneOf = (std::is_same_v<T, Ts> || ...);
-
 template <class... Ts>
 struct Types {
   template <class T>
-  static constexpr bool contains = OneOf<T, Ts...>;
+  static constexpr bool contains = (std::is_same_v<T, Ts> || ...);
   static void enroll() { ramet::nn::enroll_all<Ts...>(); }
 };
 

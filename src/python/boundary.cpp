@@ -13,8 +13,6 @@ namespace {
 using core::NodeId;
 using core::none;
 
-bool is_text(py::handle selector) { return py::isinstance<py::str>(selector); }
-
 void keep(Boundary& boundary, const py::object& object) { boundary[object.ptr()] = {object, false}; }
 
 /// What a slot of a live object holds; null if it has no such slot.
@@ -41,7 +39,7 @@ py::object step(py::handle object, const std::string& name) {
 }
 
 py::object resolve(py::handle source, const std::string& path) {
-  py::object object = py::reinterpret_borrow<py::object>(source);
+  auto object = py::reinterpret_borrow<py::object>(source);
   for (std::size_t begin = 0; begin <= path.size() && object;) {
     const std::size_t end = std::min(path.find('.', begin), path.size());
     object = step(object, path.substr(begin, end - begin));
@@ -127,7 +125,7 @@ std::vector<PyObject*> members(py::handle source, Types& types) {
 }  // namespace
 
 std::string text_of(py::handle selector) {
-  if (is_text(selector)) return py::repr(selector).cast<std::string>();
+  if (py::isinstance<py::str>(selector)) return py::repr(selector).cast<std::string>();
   if (selector.ptr() == Py_True) return "True";
   const auto name = [](py::handle named) { return named.attr("__qualname__").cast<std::string>(); };
   if (PyType_Check(selector.ptr())) {
@@ -161,7 +159,7 @@ void add_kept(py::handle source, const py::object& given, Boundary& boundary) {
       throw PlanError("clone: keep=" + text +
                       " is no selector for keep, which names slots: give a path, a glob or the object");
     }
-    if (is_text(selector)) {
+    if (py::isinstance<py::str>(selector)) {
       keep_text(source, selector, text, types, boundary);
     } else {
       keep(boundary, selector);

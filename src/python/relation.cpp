@@ -35,13 +35,13 @@ Relation relation(py::handle a, py::handle b) {
   return Relation(walk_a.graph, walk_b.graph, &equal_wrappers);
 }
 
-py::list rows(const Relation& relation) {
+py::list rows_of(const Relation& relation) {
   py::list result;
   for (const RelationRow& row : relation) result.append(py::make_tuple(row.path, row.word));
   return result;
 }
 
-std::string table(const Relation& relation) {
+std::string table_of(const Relation& relation) {
   std::ostringstream out;
   out << relation;
   return out.str();
@@ -83,7 +83,7 @@ std::vector<std::string> named(py::handle source, const py::object& selector, st
 
 void bind_relation(py::module_& module) {
   py::class_<Relation>(module, "Relation")
-      .def("rows", &rows)
+      .def("rows", &rows_of)
       .def("word", &Relation::operator[], py::arg("path"))
       .def(
           "ties_a", [](const Relation& it, const py::type& type) { return tuples_of(it.ties_a(), type); },
@@ -91,7 +91,7 @@ void bind_relation(py::module_& module) {
       .def(
           "ties_b", [](const Relation& it, const py::type& type) { return tuples_of(it.ties_b(), type); },
           py::arg("type"))
-      .def("__str__", &table);
+      .def("__str__", &table_of);
   module.def("relation", &relation, py::arg("a"), py::arg("b"));
   module.def("in_common", &in_common, py::arg("a"), py::arg("b"));
   module.def("named", &named, py::arg("source"), py::arg("selector"), py::arg("paths"));

@@ -122,7 +122,7 @@ void add_twins(Walk& walk, const py::object& given) {
     }
   }
   walk.first_twin = static_cast<NodeId>(walk.items.size());
-  for (const NodeId original : core::untie(walk.graph, where)) walk.items.push_back(Item(walk.items[original]));
+  for (const NodeId original : core::untie(walk.graph, where)) walk.items.emplace_back(walk.items[original]);
 }
 
 core::Rules rules_of(Walk& walk, const Requests& requests) {

@@ -27,7 +27,7 @@ py::object blank_parametrized(const py::object& source) {
   }
   const py::object own = py::type::of(type)(type.attr("__name__"), type.attr("__bases__"), contents);
   auto* made = reinterpret_cast<PyTypeObject*>(own.ptr());
-  const py::object shell = py::reinterpret_steal<py::object>(made->tp_new(made, py::tuple().ptr(), nullptr));
+  const auto shell = py::reinterpret_steal<py::object>(made->tp_new(made, py::tuple().ptr(), nullptr));
   if (!shell) throw py::error_already_set();
   const py::object inject = torch_class("torch.nn.utils.parametrize", "_inject_property");
   for (const py::handle name : names) inject(shell, name);

@@ -77,7 +77,7 @@ class Walker {
   }
 
   uint32_t name_of(Py_ssize_t index) {
-    std::array<char, 24> text;
+    std::array<char, 24> text{};
     const auto end = std::to_chars(text.data(), text.data() + text.size(), index).ptr;
     return graph_.add_name({text.data(), static_cast<std::size_t>(end - text.data())});
   }
