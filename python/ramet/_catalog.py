@@ -1,6 +1,6 @@
 """What is tied to what: ``catalog``, ``Catalog`` and ``Tie``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, overload
 
 from ramet import _C
@@ -33,6 +33,9 @@ class Catalog(Sequence[Tie]):
 
     def __len__(self) -> int:
         return len(self._ties)
+
+    def __iter__(self) -> Iterator[Tie]:
+        return iter(self._ties)
 
     @overload
     def __getitem__(self, key: int | str) -> Tie: ...

@@ -99,23 +99,27 @@ class Ties {
 
   std::vector<Tie> list() {
     // Most of a model has one name only: what has is counted, and not collected.
+    bool any = false;
     for (SlotId id = 0; id < graph_.slots.size(); ++id) {
-      if (may_be_listed(id)) ++names_[key(graph_.slots[id].target)];
+      if (may_be_listed(id) && ++names_[key(graph_.slots[id].target)] > 1) any = true;
     }
-    std::vector<std::pair<NodeId, SlotId>> several;
-    for (SlotId id = 0; id < graph_.slots.size(); ++id) {
-      const NodeId target = graph_.slots[id].target;
-      if (target != none && names_[key(target)] > 1 && is_listed(id)) several.emplace_back(key(target), id);
-    }
-    std::sort(several.begin(), several.end());
     std::vector<Tie> ties;
-    for (auto it = several.begin(); it != several.end();) {
-      const auto end = std::find_if(it, several.end(), [&](const auto& other) { return other.first != it->first; });
-      std::vector<SlotId> slots;
-      for (; it != end; ++it) slots.push_back(it->second);
-      if (slots.size() > 1) ties.push_back({TieKind::tensor, std::move(slots), 0});
+    if (!any) return ties;
+    const Paths paths(graph_);
+    std::vector<uint32_t> tie_of(graph_.nodes.size(), none);  // by key
+    for (const SlotId id : paths.slots()) {
+      const NodeId target = graph_.slots[id].target;
+      if (target == none || names_[key(target)] < 2 || !is_listed(id)) continue;
+      uint32_t& tie = tie_of[key(target)];
+      if (tie == none) {
+        tie = static_cast<uint32_t>(ties.size());
+        ties.emplace_back();
+      }
+      ties[tie].slots.push_back(id);
     }
-    if (!ties.empty()) finish(ties);
+    std::erase_if(ties, [](const Tie& tie) { return tie.slots.size() < 2; });
+    ModuleBytes modules(graph_);
+    for (Tie& tie : ties) measure(tie, modules);
     return ties;
   }
 
@@ -142,27 +146,17 @@ class Ties {
     return is_wrapper(value) || value.numel() != 0;
   }
 
-  // Puts slots and ties in walk order, drops slots that no path reaches, and measures what is left.
-  void finish(std::vector<Tie>& ties) const {
-    const Paths paths(graph_);
-    std::vector<uint32_t> place(graph_.slots.size(), none);
-    for (uint32_t i = 0; i < paths.slots().size(); ++i) place[paths.slots()[i]] = i;
-    const auto before = [&](SlotId a, SlotId b) { return place[a] < place[b]; };
-    for (Tie& tie : ties) {
-      std::erase_if(tie.slots, [&](SlotId id) { return place[id] == none; });
-      std::sort(tie.slots.begin(), tie.slots.end(), before);
-    }
-    std::erase_if(ties, [](const Tie& tie) { return tie.slots.size() < 2; });
-    std::sort(ties.begin(), ties.end(), [&](const Tie& a, const Tie& b) { return before(a.slots[0], b.slots[0]); });
-    ModuleBytes modules(graph_);
-    for (Tie& tie : ties) measure(tie, modules);
-  }
-
   void measure(Tie& tie, ModuleBytes& modules) const {
     const NodeId first = graph_.slots[tie.slots[0]].target;
     if (graph_.nodes[first].kind == NodeKind::module) {
       tie.kind = TieKind::module;
       tie.nbytes = modules.of(first);
+      return;
+    }
+    if (std::ranges::all_of(tie.slots, [&](SlotId id) { return graph_.slots[id].target == first; })) {
+      const at::Tensor& tensor = graph_.tensors[graph_.nodes[first].tensor].value;
+      const bool each_once = !has_bytes(tensor) || tensor.is_non_overlapping_and_dense();
+      tie.nbytes = each_once ? byte_size(tensor) : covered({tensor}, 1);
       return;
     }
     std::vector<NodeId> nodes;
@@ -171,8 +165,8 @@ class Ties {
     nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
     std::vector<at::Tensor> tensors;
     for (const NodeId node : nodes) tensors.push_back(graph_.tensors[graph_.nodes[node].tensor].value);
-    tie.kind = tensors.size() == 1 ? TieKind::tensor : TieKind::storage;
-    tie.nbytes = covered(tensors, tensors.size() == 1 ? 1 : 2);
+    tie.kind = TieKind::storage;
+    tie.nbytes = covered(tensors, 2);
   }
 
   const Graph& graph_;

@@ -1,5 +1,6 @@
 /// Paths from slots and slots from paths. A glob runs as a set of pattern positions that is pushed along the slots
 /// until nothing changes, so that a graph with exponentially many paths costs no more than its slots.
+#include <c10/util/SmallVector.h>
 #include <ramet/paths.h>
 
 #include <algorithm>
@@ -195,7 +196,7 @@ Paths::Paths(const Graph& graph) : graph_(graph), through_(graph.nodes.size(), n
 }
 
 std::string Paths::path(SlotId slot) const {
-  std::vector<SlotId> chain;
+  c10::SmallVector<SlotId, 16> chain;
   for (SlotId id = slot; id != none;) {
     if (graph_.slots[id].name == none || graph_.slots[id].kind == SlotKind::back) return {};
     chain.push_back(id);

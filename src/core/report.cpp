@@ -48,8 +48,10 @@ struct Catalog::Names {
 Catalog::Catalog(const core::Graph& graph, const core::Catalog& catalog) {
   const auto names = std::make_shared<Names>(graph);
   names->tie_of.assign(graph.nodes.size(), none);
+  ties_.reserve(catalog.ties.size());
   for (const core::Tie& tie : catalog.ties) {
     Tie& added = ties_.emplace_back(Tie{kind_names[static_cast<std::size_t>(tie.kind)], {}, tie.nbytes});
+    added.names.reserve(tie.slots.size());
     for (const core::SlotId slot : tie.slots) {
       added.names.push_back(names->paths.path(slot));
       names->tie_of[graph.slots[slot].target] = static_cast<uint32_t>(ties_.size() - 1);

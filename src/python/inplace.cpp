@@ -41,12 +41,14 @@ class WalkedObjects final : public core::Objects {
 
 /// A clone that refers to what is not beneath `module` as `module` does, and is tied to nothing.
 py::object clone_of(const py::object& module) {
-  Walk walked = walk(module, {});
+  WalkOptions options;
+  options.drafts = true;
+  Walk walked = walk(module, options);
   core::set_apart(walked.graph);
   core::Catalog catalog;
   catalog.groups = core::groups(walked.graph);
   const core::Plan plan = core::plan(walked.graph, catalog, {});
-  return rebuild(walked, core::materialize(walked.graph, plan, 1)[0]);
+  return rebuild(walked, core::materialize(walked.graph, plan, 1)[0], true);
 }
 
 py::object copy_of(const Walk& walked, NodeId node) {

@@ -26,6 +26,7 @@ Requests requests_of(const py::dict& given) {
     return given.contains(key) ? py::object(given[key]) : py::none();
   };
   Requests result;
+  if (given.empty()) return result;
   for (const core::Mode mode :
        {core::Mode::copy, core::Mode::share, core::Mode::alias, core::Mode::lazy, core::Mode::meta}) {
     const std::string_view name = to_string(mode);
@@ -42,8 +43,9 @@ Requests requests_of(const py::dict& given) {
   return result;
 }
 
-WalkOptions walk_options(py::handle source, const Requests& requests) {
+WalkOptions walk_options(py::handle source, const Requests& requests, bool drafts) {
   WalkOptions options;
+  options.drafts = drafts;
   if (!requests.memo.is_none() && !PyDict_Check(requests.memo.ptr())) {
     throw PlanError("clone: memo is a dict, as copy.deepcopy keeps it, not '" +
                     std::string(Py_TYPE(requests.memo.ptr())->tp_name) + "'");
@@ -56,10 +58,11 @@ WalkOptions walk_options(py::handle source, const Requests& requests) {
 
 /// A walk and its rules, with the plan that they make.
 struct Planned {
-  Planned(py::handle source, const py::dict& given) : Planned(source, requests_of(given)) {}
+  Planned(py::handle source, const py::dict& given, bool drafts) : Planned(source, requests_of(given), drafts) {}
 
   // The walk is made in place: a move of its hash maps allocates, and may not throw.
-  Planned(py::handle source, const Requests& requests) : walk(python::walk(source, walk_options(source, requests))) {
+  Planned(py::handle source, const Requests& requests, bool drafts)
+      : walk(python::walk(source, walk_options(source, requests, drafts))) {
     if (!requests.memo.is_none()) walk.memo = requests.memo;
     add_twins(walk, requests.untie);
     rules = rules_of(walk, requests);
@@ -79,14 +82,14 @@ struct Planned {
 
 py::list clones(py::handle source, std::size_t n, const py::dict& given) {
   const CollectionPause pause;
-  Planned planned(source, given);
+  Planned planned(source, given, true);
   std::vector<std::vector<at::Tensor>> tensors;
   {
     const py::gil_scoped_release release;
     tensors = core::materialize(planned.walk.graph, planned.plan, n);
   }
   py::list result(n);
-  for (std::size_t i = 0; i < n; ++i) result[i] = rebuild(planned.walk, tensors[i]);
+  for (std::size_t i = 0; i < n; ++i) result[i] = rebuild(planned.walk, tensors[i], i + 1 == n);
   return result;
 }
 
@@ -153,7 +156,7 @@ PYBIND11_MODULE(_C, module) {
   module.def(
       "plan",
       [](py::handle source, const py::dict& rules) {
-        const Planned planned(source, rules);
+        const Planned planned(source, rules, false);
         return Plan(planned.walk.graph, planned.rules, planned.plan);
       },
       py::arg("source"), py::arg("rules"));

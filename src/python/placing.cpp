@@ -47,11 +47,6 @@ py::object attributes_of(const py::object& object) {
   return py::reinterpret_steal<py::object>(dict);
 }
 
-const char* dict_name(SlotKind kind) {
-  if (kind == SlotKind::child) return "_modules";
-  return kind == SlotKind::parameter ? "_parameters" : "_buffers";
-}
-
 }  // namespace
 
 Placing::Placing(std::string verb, const Walk& walk, const core::Changes& changes,

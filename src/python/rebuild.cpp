@@ -38,6 +38,10 @@ class RecursionGuard {
 }  // namespace
 
 py::object Rebuilder::run() {
+  if (walk_.ran_code) check_source();
+  if (takes_drafts_) {
+    for (const auto& [dict, node] : walk_.registered) keep(node, borrow(dict));
+  }
   for (core::NodeId node = 0; node < walk_.items.size(); ++node) {
     fetch_ahead(node);
     if (is_shell(node)) fill(node);
@@ -55,11 +59,30 @@ py::object Rebuilder::run() {
   return result;
 }
 
+// User code in the walk may have put other things where those stood that were drafted before it ran.
+void Rebuilder::check_source() const {
+  for (NodeId node = 0; node < walk_.items.size(); ++node) {
+    if (!is_shell(node) || is_twin(node) || types_.of(Py_TYPE(walk_.items[node].object.ptr())).getstate) continue;
+    const py::object dict = steal(PyObject_GenericGetDict(walk_.items[node].object.ptr(), nullptr));
+    for (const core::SlotKind kind : {core::SlotKind::parameter, core::SlotKind::buffer, core::SlotKind::child}) {
+      PyObject* container = PyDict_GetItemString(dict.ptr(), dict_name(kind));
+      if (container == nullptr || !PyDict_Check(container)) continue;
+      const auto slots = walk_.graph.slots_of(node);
+      auto slot = slots.begin();
+      PyObject *key = nullptr, *value = nullptr;
+      for (Py_ssize_t position = 0; PyDict_Next(container, &position, &key, &value); ++slot) {
+        slot = std::find_if(slot, slots.end(), [&](const core::Slot& it) { return it.kind == kind; });
+        if (slot == slots.end()) changed(value);
+        const bool same = slot->target == none ? value == Py_None : walk_.items[slot->target].object.ptr() == value;
+        if (!same && (slot->target == none || !is_twin(slot->target))) changed(value);
+      }
+    }
+  }
+}
+
 // What filling the next modules will touch; see the walk's.
 void Rebuilder::fetch_ahead(NodeId node) const {
-  if (node + 4 < walk_.items.size()) __builtin_prefetch(walk_.items[node + 4].extra.ptr());
   if (node + 1 >= walk_.items.size() || !is_shell(node + 1)) return;
-  fetch_values(walk_.items[node + 1].extra.ptr());
   for (const core::Slot& slot : walk_.graph.slots_of(node + 1)) {
     if (slot.target == none) continue;
     __builtin_prefetch(walk_.items[slot.target].object.ptr());
@@ -74,6 +97,7 @@ void Rebuilder::postpone(const py::object& dict, PyObject* key, NodeId target) {
 }
 
 bool Rebuilder::is_ready(NodeId node, int depth) const {
+  if (made_[node]) return true;
   const core::Node& it = walk_.graph.nodes[node];
   if (it.fate == core::Fate::held) return true;
   if (it.kind == NodeKind::tensor) return tensors_[it.tensor].defined();
@@ -113,27 +137,49 @@ void Rebuilder::set_states() {
 }
 
 void Rebuilder::fill(NodeId node) {
-  static PyObject* const names[] = {PyUnicode_InternFromString("_parameters"), PyUnicode_InternFromString("_buffers"),
-                                    PyUnicode_InternFromString("_modules")};
-  static PyObject* const compiled = PyUnicode_InternFromString("_compiled_call_impl");
-  bool drop_compiled = false;
-  const py::object shell = value_of(node);
-  const py::object& source = walk_.items[node].extra;
-  const py::object copy = steal(PyDict_Copy(source.ptr()));
+  const py::object& shell = value_of(node);
+  py::object& draft = walk_.items[node].extra;
+  const py::object dict = takes_drafts_ ? std::move(draft) : steal(PyDict_Copy(draft.ptr()));
   const bool setstate = types_.of(Py_TYPE(shell.ptr())).setstate;
   filling_ = setstate ? static_cast<uint32_t>(unset_.size()) : none;
-  if (setstate) unset_.push_back({node, copy, false});
+  if (setstate) unset_.push_back({node, dict, false});
+  takes_drafts_ ? fill_places(node, true) : fill_copy(node, dict);
+  if (!setstate) set_dict(shell, dict);
+}
+
+// What a draft still holds of the source's. `waits`: for what needs user code, until that may run.
+void Rebuilder::fill_places(NodeId node, bool waits) {
+  const core::Node& it = walk_.graph.nodes[node];
+  for (SlotId id = it.first; id < it.first + it.count; ++id) {
+    const NodeId target = walk_.graph.slots[id].target;
+    const Place& place = walk_.places[id];
+    if (target == none || place.dict == nullptr) continue;
+    if (waits && !is_ready(target)) {
+      postpone(borrow(place.dict), place.key, target);
+      continue;
+    }
+    const py::object& made = value_of(target);
+    if (made.ptr() == walk_.items[target].object.ptr()) continue;  // it is there already
+    if (PyDict_CheckExact(place.dict)) {
+      set_item(place.dict, place.key, made.ptr());
+    } else if (PyObject_SetItem(place.dict, place.key, made.ptr()) != 0) {
+      throw py::error_already_set();
+    }
+  }
+}
+
+void Rebuilder::fill_copy(NodeId node, const py::object& copy) {
+  static PyObject* const names[] = {PyUnicode_InternFromString("_parameters"), PyUnicode_InternFromString("_buffers"),
+                                    PyUnicode_InternFromString("_modules")};
   Cursor at = cursor(node);
   PyObject *key = nullptr, *value = nullptr;
   for (Py_ssize_t position = 0; PyDict_Next(copy.ptr(), &position, &key, &value);) {
     if (key == names[0] || key == names[1] || key == names[2]) {
       set_item(copy.ptr(), key, filled(value, at).ptr());
-    } else if (key == compiled) {
-      drop_compiled = true;
     } else if (!types_.is_atomic(value)) {
       const NodeId target = met(value, at);
       if (target == none) {
-        set_item(copy.ptr(), key, flat_copy(value).ptr());
+        set_item(copy.ptr(), key, flat_copy_of(value).ptr());
       } else if (is_ready(target)) {
         set_item(copy.ptr(), key, value_of(target).ptr());
       } else {
@@ -141,8 +187,6 @@ void Rebuilder::fill(NodeId node) {
       }
     }
   }
-  if (drop_compiled && PyDict_DelItem(copy.ptr(), compiled) != 0) throw py::error_already_set();
-  if (!setstate) set_dict(shell, copy);
 }
 
 // A module's _parameters, _buffers or _modules.
@@ -177,18 +221,16 @@ NodeId Rebuilder::met(PyObject* value, Cursor& at) {
   return target;
 }
 
-py::object Rebuilder::flat_copy(PyObject* value) {
-  if (PyODict_CheckExact(value) && PyODict_SIZE(value) == 0) return steal(PyODict_New());
-  if (PyList_CheckExact(value)) return steal(PyList_GetSlice(value, 0, PyList_GET_SIZE(value)));
-  if (PyDict_CheckExact(value)) return steal(PyDict_Copy(value));
-  if (PyAnySet_CheckExact(value)) return steal(PySet_New(value));
-  changed(value);
+py::object Rebuilder::flat_copy_of(PyObject* value) {
+  py::object result = flat_copy(value);
+  if (!result) changed(value);
+  return result;
 }
 
 py::object Rebuilder::value(PyObject* source, Cursor& at) {
   if (types_.is_atomic(source)) return borrow(source);
   const NodeId target = met(source, at);
-  return target == none ? flat_copy(source) : value_of(target);
+  return target == none ? flat_copy_of(source) : value_of(target);
 }
 
 const py::object& Rebuilder::value_of(NodeId node) {
@@ -346,6 +388,8 @@ void Rebuilder::keep(NodeId node, py::object made) {
   if (memo_ && !is_twin(node)) memo_->add(node, made_[node]);
 }
 
-py::object rebuild(Walk& walk, const std::vector<at::Tensor>& tensors) { return Rebuilder(walk, tensors).run(); }
+py::object rebuild(Walk& walk, const std::vector<at::Tensor>& tensors, bool last) {
+  return Rebuilder(walk, tensors, last).run();
+}
 
 }  // namespace ramet::python

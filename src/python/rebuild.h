@@ -8,7 +8,8 @@
 
 namespace ramet::python {
 
-/// Builds the clone; the source is read, never changed. Throws RuntimeError if it is no longer what the walk saw.
-py::object rebuild(Walk& walk, const std::vector<at::Tensor>& tensors);
+/// Builds a clone; the source is read, never changed. `last`: no other clone is made of this walk, whose drafts then
+/// become the clone's own. Throws RuntimeError if the source is no longer what the walk saw.
+py::object rebuild(Walk& walk, const std::vector<at::Tensor>& tensors, bool last);
 
 }  // namespace ramet::python

@@ -61,10 +61,12 @@ py::object Rebuilder::build_set(NodeId node) {
 }
 
 py::object Rebuilder::build_plain(NodeId node) {
-  const Item& item = walk_.items[node];
+  Item& item = walk_.items[node];
   const py::object result = blank(item.object);
   keep(node, result);
-  const py::object dict = patched(item.extra.ptr(), cursor(node));
+  const bool takes = takes_drafts_ && item.drafted;
+  const py::object dict = takes ? std::move(item.extra) : patched(item.extra.ptr(), cursor(node));
+  if (takes) fill_places(node, false);
   set_dict(result, dict);
   const TypeFacts facts = types_.of(Py_TYPE(result.ptr()));
   if (facts.setstate) result.attr("__setstate__")(steal(PyDict_Copy(dict.ptr())));

@@ -3,17 +3,11 @@
 
 #include <optional>
 
+#include "python/flat.h"
 #include "python/memo.h"
 #include "python/rebuild.h"
-#include "python/steal.h"
 
 namespace ramet::python {
-
-inline py::object borrow(PyObject* object) { return py::reinterpret_borrow<py::object>(object); }
-
-inline void set_item(PyObject* dict, PyObject* key, PyObject* value) {
-  if (PyDict_SetItem(dict, key, value) != 0) throw py::error_already_set();
-}
 
 inline void set_dict(const py::object& object, const py::object& dict) {
   if (PyObject_GenericSetDict(object.ptr(), dict.ptr(), nullptr) != 0) throw py::error_already_set();
@@ -21,8 +15,12 @@ inline void set_dict(const py::object& object, const py::object& dict) {
 
 class Rebuilder {
  public:
-  Rebuilder(Walk& walk, const std::vector<at::Tensor>& tensors)
-      : walk_(walk), types_(walk.types), tensors_(tensors), made_(walk.items.size()) {}
+  Rebuilder(Walk& walk, const std::vector<at::Tensor>& tensors, bool last)
+      : walk_(walk),
+        types_(walk.types),
+        tensors_(tensors),
+        takes_drafts_(last && walk.first_twin == core::none),
+        made_(walk.items.size()) {}
 
   py::object run();
 
@@ -53,15 +51,18 @@ class Rebuilder {
     return {it.first, it.first + it.count};
   }
 
+  void check_source() const;
   void fetch_ahead(core::NodeId node) const;
   void fill(core::NodeId node);
+  void fill_places(core::NodeId node, bool waits);
+  void fill_copy(core::NodeId node, const py::object& copy);
   void postpone(const py::object& dict, PyObject* key, core::NodeId target);
   void make_pending();
   void set_states();
   py::object filled(PyObject* container, Cursor& cursor);
   py::object patched(PyObject* dict, Cursor cursor);
   core::NodeId met(PyObject* value, Cursor& cursor);
-  py::object flat_copy(PyObject* value);
+  py::object flat_copy_of(PyObject* value);
   py::object value(PyObject* source, Cursor& cursor);
   const py::object& value_of(core::NodeId node);
   py::object build(core::NodeId node);
@@ -90,6 +91,7 @@ class Rebuilder {
   Walk& walk_;
   Types& types_;
   const std::vector<at::Tensor>& tensors_;
+  const bool takes_drafts_;       // else what is drafted is copied: other clones need it too
   std::vector<py::object> made_;  // by core::NodeId
   std::vector<Pending> pending_;
   std::vector<Unset> unset_;

@@ -177,9 +177,9 @@ bool Types::is_atomic(PyObject* object) {
 
 // Looking at a type takes longer than cloning a module of it. What was seen holds as long as the type has the version
 // that it had: a change of it or of a base gives it another, which no other type ever has.
-const TypeFacts& Types::add(PyTypeObject* type) {
+TypeFacts Types::add(PyTypeObject* type) {
   struct Seen {
-    unsigned version;
+    unsigned version = 0;
     TypeFacts facts;
   };
   constexpr std::size_t most = 4096;

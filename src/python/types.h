@@ -6,6 +6,8 @@
 #include <c10/util/flat_hash_map.h>
 #include <pybind11/pybind11.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace ramet::python {
@@ -48,9 +50,12 @@ class Types {
  public:
   Types();
 
-  const TypeFacts& of(PyTypeObject* type) {
+  TypeFacts of(PyTypeObject* type) {
+    Recent& recent = recent_[reinterpret_cast<std::uintptr_t>(type) / alignof(std::max_align_t) % recent_.size()];
+    if (recent.type == type) return recent.facts;
     const auto it = facts_.find(type);
-    return it != facts_.end() ? it->second : add(type);
+    recent = {type, it != facts_.end() ? it->second : add(type)};
+    return recent.facts;
   }
 
   /// Whether the clone may hold the same object; tuples and frozensets are looked into.
@@ -59,13 +64,19 @@ class Types {
  private:
   struct Known;
   static const Known& known();
-  const TypeFacts& add(PyTypeObject* type);
+  TypeFacts add(PyTypeObject* type);
   TypeFacts inspect(PyTypeObject* type) const;
   TypeFacts inspect_module(py::handle type, TypeFacts facts) const;
   TypeFacts inspect_tensor(py::handle type, TypeFacts facts) const;
   bool reduces_by_default(py::handle type) const;
   bool only_dict(py::handle type) const;
 
+  /// A model's modules and tensors are of a few types: half of the look-ups' time.
+  struct Recent {
+    PyTypeObject* type = nullptr;
+    TypeFacts facts;
+  };
+  std::array<Recent, 16> recent_;
   ska::flat_hash_map<PyTypeObject*, TypeFacts> facts_;
 };
 

@@ -24,11 +24,12 @@ void Walker::run(py::handle source) {
   follow_parameters();
   add_back_edges();
   if (!graph_.refusals.empty()) state_refusals();
-  for (PyObject* container : registered_) {
-    if (const auto it = identities_.find(container); it != identities_.end()) walk_.registered.insert(*it);
+  for (const auto& [container, drafted] : registered_) {
+    if (const auto it = identities_.find(container); it != identities_.end()) walk_.registered[drafted] = it->second;
   }
   hold_beneath_kept_modules();
   add_outside_tensors();
+  walk_.ran_code = complete_;
 }
 
 // What shares bytes with a tensor that stays outside stays tied to it.
@@ -48,19 +49,18 @@ void Walker::fetch_ahead(NodeId node) const {
     __builtin_prefetch(object);
     __builtin_prefetch(object - 32);
   }
-  if (node + 1 >= items.size() || items[node + 1].shape != Shape::module) return;
-  fetch_values(dict_of(items[node + 1].object.ptr()).ptr());
 }
 
-NodeId Walker::visit(PyObject* object) {
-  const bool reachable_otherwise = complete_ || Py_REFCNT(object) > 1 || has_weak_references(object);
+// `references`: how many of them are known of, the container's and the draft's.
+NodeId Walker::visit(PyObject* object, Py_ssize_t references) {
+  const bool reachable_otherwise = complete_ || Py_REFCNT(object) > references || has_weak_references(object);
   if (!reachable_otherwise) return add(object);
   if (const auto it = identities_.find(object); it != identities_.end()) return it->second;
   return identities_[object] = add(object);
 }
 
 NodeId Walker::add(PyObject* object) {
-  const TypeFacts& facts = walk_.types.of(Py_TYPE(object));
+  const TypeFacts facts = walk_.types.of(Py_TYPE(object));
   Shape shape = facts.shape;
   if (facts.ask_instance && shape < Shape::scripted && PyObject_HasAttrString(object, "__deepcopy__")) {
     shape = Shape::leaf;
@@ -111,7 +111,7 @@ void Walker::expand_module(NodeId node, bool registered_only) {
   static PyObject* const modules = PyUnicode_InternFromString("_modules");
   static PyObject* const compiled = PyUnicode_InternFromString("_compiled_call_impl");
   PyObject* object = walk_.items[node].object.ptr();
-  const TypeFacts& facts = walk_.types.of(Py_TYPE(object));
+  const TypeFacts facts = walk_.types.of(Py_TYPE(object));
   if (facts.sharded && graph_.nodes[node].fate == core::Fate::cloned) {
     refuse(node,
            "FSDP has spread its parameters over processes: clone the module before it is sharded, or load a gathered "
@@ -127,36 +127,52 @@ void Walker::expand_module(NodeId node, bool registered_only) {
     return;
   }
   expect_references(dict, 2);
+  if (!registered_only && draft(node)) dict = walk_.items[node].extra.ptr();
+  const Entries entries = entries_of(node);
+  bool drop_compiled = false;
   PyObject *key = nullptr, *value = nullptr;
   for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) {
     if (key == parameters) {
-      registered(node, SlotKind::parameter, value);
+      registered(node, SlotKind::parameter, key, value);
     } else if (key == buffers) {
-      registered(node, SlotKind::buffer, value);
+      registered(node, SlotKind::buffer, key, value);
     } else if (key == modules) {
-      registered(node, SlotKind::child, value);
-    } else if (!registered_only && !needs_no_node(value) && key != compiled) {
-      add_state(node, value, name_of(key));
-      if (is_hooks(key)) walk_.items[graph_.slots.back().target].weak = true;
+      registered(node, SlotKind::child, key, value);
+    } else if (key == compiled) {
+      drop_compiled = walk_.items[node].drafted;
+    } else if (!registered_only && attribute(entries, key, value) && is_hooks(key)) {
+      walk_.items[graph_.slots.back().target].weak = true;
     }
   }
+  if (drop_compiled && PyDict_DelItem(dict, compiled) != 0) throw py::error_already_set();
 }
 
-void Walker::registered(NodeId owner, SlotKind kind, PyObject* container) {
+void Walker::registered(NodeId owner, SlotKind kind, PyObject* key, PyObject* container) {
   if (!PyDict_Check(container)) {
     throw py::type_error("clone: a module's _parameters, _buffers and _modules must be dicts");
   }
-  expect_references(container, 1);
-  if (complete_) registered_.push_back(container);
-  PyObject *key = nullptr, *value = nullptr;
-  for (Py_ssize_t position = 0; PyDict_Next(container, &position, &key, &value);) {
-    if (value == Py_None) {
-      graph_.add_slot(owner, kind, name_of(key), none);
-      continue;
-    }
-    const NodeId target = visit(value);
-    graph_.add_slot(owner, kind, name_of(key), target);
+  const bool drafted = walk_.items[owner].drafted;
+  expect_references(container, drafted ? 2 : 1);
+  PyObject* from = container;
+  if (drafted) {
+    const py::object copy = copy_of_registered(container);
+    set_item(walk_.items[owner].extra.ptr(), key, copy.ptr());
+    from = copy.ptr();
+    if (complete_) registered_.emplace_back(container, from);
   }
+  PyObject *name = nullptr, *value = nullptr;
+  for (Py_ssize_t position = 0; PyDict_Next(from, &position, &name, &value);) {
+    const NodeId target = value == Py_None ? none : visit(value, drafted ? 2 : 1);
+    add_slot(owner, kind, name_of(name), target, drafted ? Place{from, name} : Place());
+  }
+}
+
+py::object Walker::copy_of_registered(PyObject* container) {
+  if (PyDict_CheckExact(container)) return steal(PyDict_Copy(container));
+  if (!PyODict_CheckExact(container)) complete_identities();
+  const py::object copy = steal(PyObject_CallMethod(container, "copy", nullptr));
+  if (!PyDict_Check(copy.ptr())) throw py::type_error("clone: a copy of a module's dict must be a dict");
+  return copy;
 }
 
 // A ScriptModule's dicts are views of what it holds in C++, where a tensor's Python object has no owner that we see.
@@ -168,7 +184,7 @@ void Walker::expand_scripted(NodeId node) {
   for (const auto& [kind, name] : kinds) {
     for (const py::handle pair : py::list(module.attr(name).attr("items")())) {
       const NodeId target = visit(PyTuple_GET_ITEM(pair.ptr(), 1));
-      graph_.add_slot(node, kind, name_of(PyTuple_GET_ITEM(pair.ptr(), 0)), target);
+      add_slot(node, kind, name_of(PyTuple_GET_ITEM(pair.ptr(), 0)), target);
     }
   }
 }

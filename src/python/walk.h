@@ -20,18 +20,29 @@ struct Item {
   Shape shape = Shape::atomic;
   bool weak = false;     ///< Part of hooks: a bound method here does not bring its owner along.
   bool session = false;  ///< A container whose members are the session's.
+  bool drafted = false;  ///< `extra` is a draft.
+};
+
+/// Where in a draft a slot is. A draft is a `__dict__` for the clone: the source's as the walk met it, with copies of
+/// what needs no node, so that only slots are left to fill. Made while the walk has all that at hand: to come back for
+/// it took longer than to make it.
+struct Place {
+  PyObject* dict = nullptr;  ///< The draft, or a dict of registered slots in it; null for a slot in nothing drafted.
+  PyObject* key = nullptr;
 };
 
 struct Walk {
   core::Graph graph;
-  std::vector<Item> items;  ///< By NodeId.
-  /// Dicts of registered slots (`_parameters`) to which plain state refers too, and their nodes there.
+  std::vector<Item> items;    ///< By NodeId.
+  std::vector<Place> places;  ///< By SlotId; empty if nothing is drafted.
+  /// Dicts of registered slots (`_parameters`) in drafts to whose source plain state refers too, and their nodes there.
   ska::flat_hash_map<PyObject*, core::NodeId> registered;
   ska::flat_hash_map<core::NodeId, py::object> replaced;  ///< What a held node's slots get, if not the source's object.
   core::NodeId first_twin = core::none;  ///< From here on nodes stand for objects a second time: untie made them.
   /// What tensors that clone themselves get afterwards: whether to freeze them, and whether to copy their gradient.
   ska::flat_hash_map<core::TensorId, std::pair<bool, bool>> finish;
-  py::object memo;  ///< The user's, to be read and added to; null if none was given.
+  bool ran_code = false;  ///< User code has run in the walk, or might: the source may not be what was drafted.
+  py::object memo;        ///< The user's, to be read and added to; null if none was given.
   Types types;
 };
 
@@ -46,12 +57,13 @@ struct WalkOptions {
   Boundary boundary;
   bool every_state = false;  ///< A node for every mutable plain object, also where a flat copy would do: for globs.
   bool in_place = false;     ///< Every module by its own __dict__, whatever it says that a copy is made from.
+  bool drafts = false;       ///< For a clone: what is to be cloned is drafted.
 };
 
-/// Asks the processor for what a dict holds, ahead of its use.
-inline void fetch_values(PyObject* dict) {
-  PyObject *key = nullptr, *value = nullptr;
-  for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) __builtin_prefetch(value);
+/// The key in a module's __dict__ of what is registered in it.
+inline const char* dict_name(core::SlotKind kind) {
+  if (kind == core::SlotKind::child) return "_modules";
+  return kind == core::SlotKind::parameter ? "_parameters" : "_buffers";
 }
 
 /// Walks `source`: a torch.nn.Module, or a session: tuples, lists, dicts and dataclasses of modules, optimizers and

@@ -64,7 +64,7 @@ void Walker::expand_session(NodeId node) {
   absent_ = nullptr;
   const core::Node& owner = graph_.nodes[node];
   for (SlotId id = owner.first; id < owner.first + owner.count; ++id) make_member(graph_.slots[id]);
-  for (const uint32_t name : absent) graph_.add_slot(node, SlotKind::child, name, none);
+  for (const uint32_t name : absent) add_slot(node, SlotKind::child, name, none);
 }
 
 // Whatever else a session holds stays plain state, an optimizer too: rules are for what it refers to.

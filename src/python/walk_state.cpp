@@ -9,16 +9,9 @@ using core::NodeId;
 using core::none;
 using core::SlotKind;
 
-bool has_weak_references(PyObject* object) {
-  const Py_ssize_t offset = Py_TYPE(object)->tp_weaklistoffset;
-  if (offset == 0) return false;
-  // A negative offset (Python 3.12 on) tells only that there may be some.
-  return offset < 0 || *reinterpret_cast<PyObject**>(reinterpret_cast<char*>(object) + offset) != nullptr;
-}
-
 void Walker::add_state(NodeId owner, PyObject* value, uint32_t name) {
   const NodeId target = visit(value);
-  graph_.add_slot(owner, SlotKind::state, name, target);
+  add_slot(owner, SlotKind::state, name, target);
 }
 
 void Walker::nameless(NodeId owner, PyObject* value) {
@@ -39,30 +32,29 @@ void Walker::item(NodeId owner, PyObject* key, PyObject* value) {
   element(owner, key, value);
 }
 
-// Only its container refers to it and it holds atomic values: a flat copy will do, and no path leads beneath it.
-bool Walker::is_flat(PyObject* object) {
-  if (options_.every_state || !options_.boundary.empty() || complete_) return false;
-  if (Py_REFCNT(object) != 1 || has_weak_references(object)) return false;
-  const auto atomic = [&](PyObject* value) { return walk_.types.is_atomic(value); };
-  if (PyODict_CheckExact(object)) return PyODict_SIZE(object) == 0;
-  if (PyList_CheckExact(object)) {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); ++i) {
-      if (!atomic(PyList_GET_ITEM(object, i))) return false;
-    }
-    return true;
+// Goes on from a copy of the node's __dict__, if that is to be cloned.
+bool Walker::draft(NodeId node) {
+  if (!options_.drafts || graph_.nodes[node].fate != core::Fate::cloned) return false;
+  Item& item = walk_.items[node];
+  item.extra = steal(PyDict_Copy(item.extra.ptr()));
+  item.drafted = true;
+  return true;
+}
+
+// True if the entry has got a slot.
+bool Walker::attribute(const Entries& entries, PyObject* key, PyObject* value) {
+  // Most entries are dicts of hooks that hold none.
+  if (!PyODict_CheckExact(value) && walk_.types.is_atomic(value)) {
+    if (absent_ != nullptr && value == Py_None) absent_->push_back(name_of(key));
+    return false;
   }
-  if (PyDict_CheckExact(object)) {
-    PyObject *key = nullptr, *value = nullptr;
-    for (Py_ssize_t position = 0; PyDict_Next(object, &position, &key, &value);) {
-      if (!atomic(key) || !atomic(value)) return false;
-    }
-    return true;
+  if (is_flat(value, entries.references)) {
+    if (entries.drafted()) set_item(entries.dict, key, flat_copy(value).ptr());
+    return false;
   }
-  if (Py_TYPE(object) != &PySet_Type) return false;
-  if (PySet_GET_SIZE(object) == 0) return true;
-  for (const py::handle value : py::handle(object)) {
-    if (!atomic(value.ptr())) return false;
-  }
+  const NodeId target = visit(value, entries.references);
+  add_slot(entries.owner, SlotKind::state, name_of(key), target,
+           entries.drafted() ? Place{entries.dict, key} : Place());
   return true;
 }
 
@@ -75,7 +67,12 @@ void Walker::expand_state(NodeId node) {
       PyObject* dict = walk_.items[node].extra.ptr();
       if (dict == nullptr) return;
       expect_references(dict, 2);
-      return expand_attributes(node, dict);
+      if (walk_.types.of(Py_TYPE(walk_.items[node].object.ptr())).is_optimizer) return expand_optimizer(node, dict);
+      if (walk_.items[node].shape == Shape::plain && draft(node)) dict = walk_.items[node].extra.ptr();
+      const Entries entries = entries_of(node);
+      PyObject *key = nullptr, *value = nullptr;
+      for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) attribute(entries, key, value);
+      return;
     }
     case Shape::weak:
       back_.push_back(node);
@@ -101,11 +98,6 @@ void Walker::expand_state(NodeId node) {
 void Walker::expand_dict(NodeId node, PyObject* dict) {
   PyObject *key = nullptr, *value = nullptr;
   for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) item(node, key, value);
-}
-
-void Walker::expand_attributes(NodeId node, PyObject* dict) {
-  const bool optimizer = walk_.types.of(Py_TYPE(walk_.items[node].object.ptr())).is_optimizer;
-  optimizer ? expand_optimizer(node, dict) : expand_dict(node, dict);
 }
 
 void Walker::expand_container(NodeId node) {
@@ -157,7 +149,8 @@ void Walker::expand_reduced(NodeId node) {
       if (!half.is_none()) expand_dict(node, half.ptr());
     }
   } else if (PyDict_CheckExact(reduced.state().ptr())) {
-    expand_attributes(node, reduced.state().ptr());
+    const bool optimizer = walk_.types.of(Py_TYPE(walk_.items[node].object.ptr())).is_optimizer;
+    optimizer ? expand_optimizer(node, reduced.state().ptr()) : expand_dict(node, reduced.state().ptr());
   } else {
     nameless(node, reduced.state().ptr());
   }
@@ -198,7 +191,7 @@ void Walker::add_back_edges() {
       owner = py::reinterpret_borrow<py::object>(object)();
     }
     const auto it = identities_.find(owner.ptr());
-    if (it != identities_.end()) graph_.add_slot(node, SlotKind::back, none, it->second);
+    if (it != identities_.end()) add_slot(node, SlotKind::back, none, it->second);
   }
 }
 

@@ -1,0 +1,33 @@
+/// Containers of values that the clone may hold as they are: a flat copy will do.
+///
+/// Input: an object. Output: whether it is one, and its copy. Also the few calls of CPython's API by which dicts are
+/// read and written everywhere here.
+#pragma once
+
+#include "python/steal.h"
+#include "python/types.h"
+
+namespace ramet::python {
+
+inline py::object borrow(PyObject* object) { return py::reinterpret_borrow<py::object>(object); }
+
+inline void set_item(PyObject* dict, PyObject* key, PyObject* value) {
+  if (PyDict_SetItem(dict, key, value) != 0) throw py::error_already_set();
+}
+
+/// Whether a list, a dict or a set (of exactly the built-in type) holds atomic values only.
+bool items_are_atomic(PyObject* object, Types& types);
+py::object copy_of_items(PyObject* object);
+
+/// Whether an object is one of these, or an OrderedDict that is empty: most are the dicts of a module's hooks.
+inline bool holds_atomic(PyObject* object, Types& types) {
+  return PyODict_CheckExact(object) ? PyODict_SIZE(object) == 0 : items_are_atomic(object, types);
+}
+
+/// A copy of what `holds_atomic`; null for anything else.
+inline py::object flat_copy(PyObject* object) {
+  if (PyODict_CheckExact(object)) return PyODict_SIZE(object) == 0 ? steal(PyODict_New()) : py::object();
+  return copy_of_items(object);
+}
+
+}  // namespace ramet::python
