@@ -11,8 +11,8 @@
 namespace {
 
 using ramet::CloneOptions;
-using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::UnorderedElementsAre;
 using torch::Tensor;
 
 struct NetImpl : torch::nn::Module {
@@ -76,7 +76,7 @@ void expect_apart(Net writer, Net other, const std::function<void(Net&)>& write)
   for (const Net& net : {other, writer}) {
     EXPECT_TRUE(net->head->weight.is_same(net->embed->weight));
     net->row[2] = 77;
-    EXPECT_EQ((net->table[1][2].item<double>()), 77);
+    EXPECT_EQ((net->table[1][2].item<float>()), 77);
     EXPECT_TRUE(net->lstm->all_weights()[0].is_same(net->lstm->named_parameters()["weight_ih_l0"]));
   }
 }
@@ -111,7 +111,7 @@ const std::map<std::string, std::function<void(Net&)>>& writes() {
          net->table.index_put_({torch::tensor({1, 3})}, 5), net->table.masked_fill_(net->table > 3, -1);
        }},
       {"raw pointer", [](Net& net) { std::memset(net->table.data_ptr(), 1, net->table.nbytes()); }},
-      {"accessor", [](Net& net) { net->table.accessor<double, 2>()[1][1] = 9; }},
+      {"accessor", [](Net& net) { net->table.accessor<float, 2>()[1][1] = 9; }},
       {"storage",
        [](Net& net) {
          c10::StorageImpl& storage = *net->table.storage().unsafeGetStorageImpl();
@@ -174,7 +174,7 @@ TEST(NnLazyTest, ARelationSaysLazyUntilAWrite) {
   clone->embed->weight.detach().zero_();
   net->row.zero_();
   const auto relation = ramet::relation(net, clone);
-  EXPECT_THAT(relation.different(), ElementsAre("embed.weight", "head.weight", "table", "row"));
+  EXPECT_THAT(relation.different(), UnorderedElementsAre("embed.weight", "head.weight", "table", "row"));
   EXPECT_EQ(relation["lstm.bias_hh_l0"], "lazy");
   EXPECT_FALSE(clone->embed->weight.requires_grad());
 }
@@ -240,12 +240,12 @@ TEST(NnLazyTest, ThreadsCloneReadAndWriteAtOnce) {
 // A source, its clone and theirs, each written to in a thread of its own: all leave one memory at once.
 TEST(NnLazyTest, ManyHoldersLeaveOneMemoryAtOnce) {
   for (int round = 0; round < 20; ++round) {
-    std::vector<Tensor> all{torch::arange(100000)};
+    std::vector<Tensor> all{torch::arange(10000)};
     for (int i = 1; i < 8; ++i) all.push_back(ramet::clone(std::vector{all[i / 2]}, CloneOptions().lazy(true))[0]);
     ramet::in_threads(8, [&](int thread) {
       if (thread == 3) return all[thread].reset();
       all[thread].add_(thread);
-      EXPECT_EQ(all[thread].sum().item<int64_t>(), 4999950000 + 100000 * thread);
+      EXPECT_EQ(all[thread].sum().item<int64_t>(), 49995000 + 10000 * thread);
     });
   }
 }
