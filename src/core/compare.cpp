@@ -1,6 +1,7 @@
 /// What two tensors, and two graphs, have in common: identity first, then bytes, then values.
 #include "core/compare.h"
 
+#include <ATen/EmptyTensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/view_as_real.h>
@@ -69,10 +70,20 @@ bool same_values(const at::Tensor& a, const at::Tensor& b) {
          same_values(a.narrow(dim, half, *longest - half), b.narrow(dim, half, *longest - half));
 }
 
+/// Whether a tensor's storage has all the bytes that it stands for: of one that was resized to nothing, as sharded
+/// training does with what is elsewhere, none may be read.
+bool is_backed(const at::Tensor& tensor) {
+  if (!has_bytes(tensor)) return true;
+  const std::size_t end = at::detail::computeStorageNbytes(tensor.sizes(), tensor.strides(), tensor.element_size(),
+                                                           static_cast<std::size_t>(tensor.storage_offset()));
+  return tensor.storage().nbytes() >= end;
+}
+
 bool equal_tensors(const at::Tensor& a, const at::Tensor& b) {
   if (a.scalar_type() != b.scalar_type() || a.layout() != b.layout() || a.sizes() != b.sizes()) return false;
   if (a.is_meta() || b.is_meta()) return a.is_meta() && b.is_meta();
   if (a.numel() == 0) return true;
+  if (!is_backed(a) || !is_backed(b)) return !is_backed(a) && !is_backed(b);
   if (a.device() != b.device()) return equal_tensors(a.cpu(), b.cpu());
   if (has_bytes(a) && has_bytes(b)) return same_values(a.resolve_conj().resolve_neg(), b.resolve_conj().resolve_neg());
   if (a.layout() == at::kStrided) return at::equal(a, b);

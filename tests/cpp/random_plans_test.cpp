@@ -1,5 +1,7 @@
-/// Random graphs and random rules: plans and clones against a naive reading of what rules and ties mean.
+/// Random graphs and random rules: plans and clones against a naive reading of what rules and ties mean; and random
+/// writes to both sides, against a naive memory.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <ramet/errors.h>
 #include <ramet/materialize.h>
@@ -13,6 +15,7 @@ namespace ramet::core {
 namespace {
 
 constexpr int module_count = 7, object_count = 3, tensor_count = 7;
+constexpr std::array modes{Mode::copy, Mode::share, Mode::alias, Mode::lazy, Mode::meta};
 
 class RandomCase {
  public:
@@ -23,11 +26,12 @@ class RandomCase {
     add_rules();
   }
 
+  int pick(std::size_t n) { return std::uniform_int_distribution<int>(0, static_cast<int>(n) - 1)(random_); }
+
   HandMade made;
   Rules rules;
 
  private:
-  int pick(int n) { return std::uniform_int_distribution<int>(0, n - 1)(random_); }
   static std::string module_name(int i) { return i == 0 ? "" : "m" + std::to_string(i); }
   static std::string object_name(int i) { return "o" + std::to_string(i); }
   static std::string tensor_name(int i) { return "t" + std::to_string(i); }
@@ -91,7 +95,7 @@ class RandomCase {
   void add_rules() {
     const Paths paths(made.graph);
     for (int i = pick(5); i > 0; --i) {
-      rules.modes.push_back({std::array{Mode::copy, Mode::share, Mode::alias, Mode::meta}[pick(4)], select(paths)});
+      rules.modes.push_back({modes[pick(modes.size())], select(paths)});
     }
     for (int i = pick(4); i == 3; i = pick(4)) rules.freeze.push_back(select(paths));
     rules.grads = pick(5) == 0;
@@ -125,6 +129,19 @@ class RandomCase {
 /// What rules and ties mean, said slot by slot and element by element.
 class Naive {
  public:
+  using Element = std::tuple<const void*, uint32_t, int64_t>;
+
+  static std::vector<Element> places_of(const Tensor& tensor) {
+    std::vector<Element> result;
+    const at::Tensor places =
+        at::arange(1000).as_strided(tensor.value.sizes(), tensor.value.strides(), tensor.value.storage_offset());
+    for (int64_t i = 0; i < places.numel(); ++i) {
+      result.emplace_back(tensor.value.storage().unsafeGetStorageImpl(), tensor.part,
+                          places.flatten()[i].item<int64_t>());
+    }
+    return result;
+  }
+
   explicit Naive(const RandomCase& given) : graph_(given.made.graph), rules_(given.rules.modes), all_(given.rules) {
     for (const Tensor& tensor : graph_.tensors) elements_.push_back(elements(tensor));
     for (TensorId id = 0; id < graph_.tensors.size(); ++id) group_.push_back({id});
@@ -217,16 +234,9 @@ class Naive {
   }
 
  private:
-  using Element = std::tuple<const void*, uint32_t, int64_t>;
-
   static std::set<Element> elements(const Tensor& tensor) {
-    std::set<Element> result;
-    const at::Tensor places =
-        at::arange(1000).as_strided(tensor.value.sizes(), tensor.value.strides(), tensor.value.storage_offset());
-    for (int64_t i = 0; i < places.numel(); ++i) {
-      result.emplace(tensor.value.storage().unsafeGetStorageImpl(), tensor.part, places.flatten()[i].item<int64_t>());
-    }
-    return result;
+    const std::vector<Element> places = places_of(tensor);
+    return {places.begin(), places.end()};
   }
 
   bool meets(const std::set<TensorId>& group, TensorId other) const {
@@ -298,10 +308,65 @@ class Naive {
   std::vector<std::set<TensorId>> group_;
 };
 
+/// What every element of a source and its clone holds, by who has it: the source, or one group of the clone's tensors.
+class Memory {
+ public:
+  Memory(const Graph& graph, const Naive& naive, const std::vector<at::Tensor>& clones) {
+    for (TensorId id = 0; id < clones.size(); ++id) {
+      const Mode mode = naive.mode(id);
+      const TensorId group = *naive.group(id).begin();
+      add(graph.tensors[id].value, graph.tensors[id], none, 0);
+      // What untie made apart has the source's bytes all the same where it is held.
+      add(clones[id], graph.tensors[id], mode == Mode::share || mode == Mode::alias ? none : group,
+          graph.tensors[id].part);
+    }
+  }
+
+  std::size_t size() const { return seen_.size(); }
+
+  void write(std::size_t which, double value) {
+    const at::NoGradGuard no_grad;
+    if (seen_[which].tensor.is_meta()) return;
+    seen_[which].tensor.fill_(value);
+    for (const Place& place : seen_[which].places) values_[place] = value;
+  }
+
+  void check() const {
+    for (const auto& [tensor, places] : seen_) {
+      if (tensor.is_meta()) continue;
+      const at::Tensor found = tensor.detach().to(at::kDouble).contiguous().flatten();
+      for (std::size_t i = 0; i < places.size(); ++i) {
+        ASSERT_EQ(found[static_cast<int64_t>(i)].item<double>(), values_.at(places[i]));
+      }
+    }
+  }
+
+ private:
+  using Place = std::tuple<TensorId, uint32_t, const void*, int64_t>;
+  struct Seen {
+    at::Tensor tensor;
+    std::vector<Place> places;
+  };
+
+  void add(const at::Tensor& tensor, const Tensor& source, TensorId owner, uint32_t part) {
+    Seen seen{tensor, {}};
+    const at::Tensor values = source.value.detach().to(at::kDouble).contiguous().flatten();
+    for (const auto& [storage, unused, place] : Naive::places_of(source)) {
+      seen.places.emplace_back(owner, owner == none ? 0 : part, storage, place);
+      values_[seen.places.back()] = values[static_cast<int64_t>(seen.places.size()) - 1].item<double>();
+    }
+    seen_.push_back(std::move(seen));
+  }
+
+  std::vector<Seen> seen_;
+  std::map<Place, double> values_;
+};
+
+bool is_apart(Mode mode) { return mode == Mode::copy || mode == Mode::lazy; }
+
 /// A clone's tensors stand to each other, and to the source, as the plan says.
-void check_clone(const RandomCase& given, const Naive& naive, const Plan& plan) {
+void check_clone(const RandomCase& given, const Naive& naive, const Plan& plan, const std::vector<at::Tensor>& clones) {
   const std::vector<Tensor>& sources = given.made.graph.tensors;
-  const std::vector<at::Tensor> clones = materialize(given.made.graph, plan, 1)[0];
   for (TensorId a = 0; a < sources.size(); ++a) {
     const at::Tensor& source = sources[a].value;
     const Mode mode = plan.tensors[a].mode;
@@ -313,12 +378,14 @@ void check_clone(const RandomCase& given, const Naive& naive, const Plan& plan) 
     ASSERT_EQ(clones[a].requires_grad(), source.requires_grad() && !naive.is_frozen(a));
     if (mode == Mode::meta) continue;
     ASSERT_TRUE(at::equal(clones[a], source.to(clones[a].scalar_type())));
-    if (mode == Mode::alias) ASSERT_TRUE(clones[a].is_alias_of(source));
+    if (mode == Mode::alias) {
+      ASSERT_TRUE(clones[a].is_alias_of(source));
+    }
     for (TensorId b = 0; b < sources.size(); ++b) {
-      const bool copies = mode == Mode::copy && plan.tensors[b].mode == Mode::copy;
+      const bool copies = is_apart(mode) && is_apart(plan.tensors[b].mode);
       if (copies && sources[a].part == sources[b].part) {
         ASSERT_EQ(overlap(clones[a], clones[b]), overlap(source, sources[b].value));
-      } else if (mode == Mode::copy) {
+      } else if (is_apart(mode)) {
         ASSERT_FALSE(clones[a].is_alias_of(sources[b].value));
       }
     }
@@ -329,7 +396,7 @@ TEST(RandomPlansTest, PlansAndClonesAreWhatANaiveReadingExpects) {
   int conflicts = 0, pointless = 0, impossible = 0, mixed = 0;
   for (uint32_t seed = 0; seed < 1500; ++seed) {
     SCOPED_TRACE(seed);
-    const RandomCase given(seed);
+    RandomCase given(seed);
     const Naive naive(given);
     const Graph& graph = given.made.graph;
     const Catalog ties = catalog(graph);
@@ -351,11 +418,19 @@ TEST(RandomPlansTest, PlansAndClonesAreWhatANaiveReadingExpects) {
     std::set<Mode> met;
     for (TensorId id = 0; id < graph.tensors.size(); ++id) {
       ASSERT_EQ(result.tensors[id].held, naive.held(graph.tensors[id].node));
-      ASSERT_EQ(result.tensors[id].mode, naive.mode(id));
+      const bool copied = naive.mode(id) == Mode::lazy && result.tensors[id].copied != nullptr;
+      ASSERT_EQ(result.tensors[id].mode, copied ? Mode::copy : naive.mode(id));
       met.insert(result.tensors[id].mode);
     }
     mixed += met.size() > 1;
-    check_clone(given, naive, result);
+    const std::vector<at::Tensor> clones = materialize(graph, result, 1)[0];
+    check_clone(given, naive, result, clones);
+    Memory memory(graph, naive, clones);
+    memory.check();
+    for (int i = given.pick(4); i > 0; --i) {
+      memory.write(static_cast<std::size_t>(given.pick(memory.size())), 100 + i);
+      memory.check();
+    }
   }
   EXPECT_GT(conflicts, 100);
   EXPECT_GT(pointless, 30);

@@ -76,6 +76,17 @@ TEST(RelationTest, EqualMeansShapeDtypeAndValues) {
   EXPECT_EQ(word(at::ones({}), at::ones({})), "equal");
 }
 
+TEST(RelationTest, WhatItsStorageDoesNotHoldIsNotRead) {
+  const auto freed = [] {
+    at::Tensor tensor = at::ones(1000);
+    tensor.storage().unsafeGetStorageImpl()->set_nbytes(0);
+    return tensor;
+  };
+  EXPECT_EQ(word(freed(), at::ones(1000)), "different");
+  EXPECT_EQ(word(at::ones(1000), freed()), "different");
+  EXPECT_EQ(word(freed(), freed()), "equal");
+}
+
 TEST(RelationTest, ANanEqualsANanOfTheSameBitsAndZeroMinusZero) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const at::Tensor a = at::tensor({nan, 0.0f, 1.0f});

@@ -322,3 +322,17 @@ def test_random_models_against_a_naive_reading(data):
     for path in only_a | only_b:
         with pytest.raises(KeyError):
             found[path]
+
+
+def test_a_storage_that_was_freed_is_not_read():
+    """Sharded training resizes to nothing the storage of a weight that is elsewhere."""
+    model = nn.Linear(300, 300)
+    twin = ramet.clone(model)
+    model.weight.untyped_storage().resize_(0)
+    assert ramet.relation(model, twin)["weight"] == "different"
+    assert ramet.relation(model, ramet.clone(model))["weight"] == "equal"
+    assert ramet.clone(model).weight.untyped_storage().nbytes() == 0
+    model.weight.untyped_storage().resize_(4 * 300 * 300)
+    with torch.no_grad():
+        model.weight.zero_()
+    assert twin.weight.any()
