@@ -11,6 +11,7 @@
 #include <cstring>
 #include <new>
 
+#include "core/fetch.h"
 #include "core/pool.h"
 #include "core/streaming.h"
 
@@ -24,7 +25,12 @@ std::size_t round_up(std::size_t n) { return (n + alignment - 1) / alignment * a
 
 /// The head of a piece of memory that slices lie in; it goes with the last of them.
 struct alignas(alignment) Chunk {
-  std::atomic<uint32_t> users{1};
+  /// While slices are cut there are more users than slices can be: an atomic increment for each would wait until the
+  /// line before the slice has come from memory: a twentieth of a clone of many small tensors.
+  static constexpr uint32_t cutting = uint32_t{1} << 31;
+
+  std::atomic<uint32_t> users{cutting};
+  uint32_t slices = 0;
   bool warm = false;  ///< Its pages are in place.
   std::size_t bytes = 0;
 
@@ -36,8 +42,8 @@ struct alignas(alignment) Chunk {
     return chunk;
   }
 
-  static void release(Chunk* chunk) {
-    if (chunk->users.fetch_sub(1, std::memory_order_acq_rel) == 1) core::release(chunk, chunk->bytes);
+  static void release(Chunk* chunk, uint32_t count = 1) {
+    if (chunk->users.fetch_sub(count, std::memory_order_acq_rel) == count) core::release(chunk, chunk->bytes);
   }
 
   /// A slice's data comes after a line that refers to its chunk. A context that equals the data marks memory that is
@@ -45,17 +51,18 @@ struct alignas(alignment) Chunk {
   c10::DataPtr cut(char* at) {
     auto** data = reinterpret_cast<Chunk**>(at + alignment);
     data[-1] = this;
-    users.fetch_add(1, std::memory_order_relaxed);
+    ++slices;
     return {data, data, [](void* data) { release(static_cast<Chunk**>(data)[-1]); }, at::kCPU};
   }
 
   char* begin() { return reinterpret_cast<char*>(this + 1); }
 };
 
-struct ReleaseChunk {
-  void operator()(Chunk* chunk) const { Chunk::release(chunk); }
+/// From here on a chunk's users are its slices.
+struct EndCutting {
+  void operator()(Chunk* chunk) const { Chunk::release(chunk, Chunk::cutting - chunk->slices); }
 };
-using ChunkPtr = std::unique_ptr<Chunk, ReleaseChunk>;
+using ChunkPtr = std::unique_ptr<Chunk, EndCutting>;
 
 struct Slice {
   c10::DataPtr memory;
@@ -154,7 +161,8 @@ class Copies {
 
 /// Asks the processor for what filling the next blocks will read.
 void fetch_ahead(const Plan& plan, std::size_t block) {
-  if (block + 4 < plan.blocks.size()) __builtin_prefetch(plan.blocks[block + 4].source);
+  if (block + 8 >= plan.blocks.size()) return;
+  fetch_lines<2>(plan.blocks[block + 8].source);
 }
 
 c10::Storage storage_over(c10::DataPtr memory, int64_t bytes) {

@@ -5,6 +5,8 @@
 #include <map>
 #include <tuple>
 
+#include "core/fetch.h"
+
 namespace ramet::core {
 namespace {
 
@@ -13,11 +15,8 @@ constexpr int64_t item_alignment = 16, range_alignment = 64;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-/// The bytes that a tensor uses, from a place on that suits every item size.
-Extent aligned_extent(const at::Tensor& tensor) {
-  const Extent used = extent(tensor);
-  return {used.begin / item_alignment * item_alignment, used.end};
-}
+/// From a place on that suits every item size.
+Extent aligned(const Extent& used) { return {used.begin / item_alignment * item_alignment, used.end}; }
 
 /// Sorts and merges extents, and drops empty ones.
 void merge(std::vector<Extent>& extents) {
@@ -100,6 +99,7 @@ void lay_out(const Graph& graph, Plan& plan) {
   for (TensorId id = 0; id < graph.tensors.size(); ++id) {
     const Tensor& tensor = graph.tensors[id];
     Decision& decision = plan.tensors[id];
+    if (id + 8 < graph.tensors.size()) fetch_storage(graph.tensors[id + 8].value);
     const bool made = decision.mode == Mode::copy || decision.mode == Mode::meta;
     if (!made || tensor.opaque || !has_bytes(tensor.value)) continue;
     const c10::Storage& storage = tensor.value.unsafeGetTensorImpl()->unsafe_storage();
@@ -111,14 +111,14 @@ void lay_out(const Graph& graph, Plan& plan) {
       together[it->second].push_back(id);
       continue;
     }
-    const Extent used = aligned_extent(tensor.value);
+    const Extent exact = extent(tensor.value), used = aligned(exact);
     const std::span<const Extent> spans(&used, used.begin == used.end ? 0 : 1);
     decision.block = add_block(plan, storage.unsafeGetStorageImpl(), target, spans);
-    decision.offset = place(plan, plan.blocks[decision.block], extent(tensor.value).begin);
+    decision.offset = place(plan, plan.blocks[decision.block], exact.begin);
   }
   for (const std::vector<TensorId>& ids : together) {
     std::vector<Extent> used;
-    for (const TensorId id : ids) used.push_back(aligned_extent(graph.tensors[id].value));
+    for (const TensorId id : ids) used.push_back(aligned(extent(graph.tensors[id].value)));
     merge(used);
     const Tensor& first = graph.tensors[ids[0]];
     const BlockId block = add_block(plan, first.value.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl(),
