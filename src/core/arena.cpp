@@ -4,6 +4,7 @@
 #include <ramet/arena.h>
 
 #include "core/copies.h"
+#include "core/fetch.h"
 #include "core/lazy.h"
 #include "core/slices.h"
 #include "core/transfers.h"
@@ -13,7 +14,8 @@ namespace {
 
 /// Asks the processor for what filling the next blocks will read.
 void fetch_ahead(const Plan& plan, std::size_t block) {
-  if (block + 4 < plan.blocks.size()) __builtin_prefetch(plan.blocks[block + 4].source);
+  if (block + 8 >= plan.blocks.size()) return;
+  fetch_lines<2>(plan.blocks[block + 8].source);
 }
 
 c10::Storage storage_over(c10::DataPtr memory, int64_t bytes) {

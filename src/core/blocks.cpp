@@ -6,6 +6,7 @@
 #include <map>
 #include <tuple>
 
+#include "core/fetch.h"
 #include "core/lazy.h"
 
 namespace ramet::core {
@@ -19,11 +20,8 @@ constexpr int64_t small_storage = 1 << 20;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-/// The bytes that a tensor uses, from a place on that suits every item size.
-Extent aligned_extent(const at::Tensor& tensor) {
-  const Extent used = extent(tensor);
-  return {used.begin / item_alignment * item_alignment, used.end};
-}
+/// From a place on that suits every item size.
+Extent aligned(const Extent& used) { return {used.begin / item_alignment * item_alignment, used.end}; }
 
 /// Sorts and merges extents, and drops empty ones.
 void merge(std::vector<Extent>& extents) {
@@ -97,9 +95,10 @@ int64_t place(const Plan& plan, const Block& block, int64_t begin) {
   return it == first ? 0 : std::prev(it)->at + scaled(begin - std::prev(it)->begin, block);
 }
 
-void put(Plan& plan, Decision& decision, BlockId block, const Tensor& tensor) {
+/// `begin`: of the tensor's elements in the block's source.
+void put(Plan& plan, Decision& decision, BlockId block, int64_t begin) {
   decision.block = block;
-  decision.offset = place(plan, plan.blocks[block], extent(tensor.value).begin);
+  decision.offset = place(plan, plan.blocks[block], begin);
   if (decision.mode != Mode::lazy || plan.blocks[block].lazy) return;
   decision.mode = Mode::copy;
   decision.copied = "less than half of its storage is in use";
@@ -127,6 +126,7 @@ void lay_out(const Graph& graph, Plan& plan) {
   for (TensorId id = 0; id < graph.tensors.size(); ++id) {
     const Tensor& tensor = graph.tensors[id];
     Decision& decision = plan.tensors[id];
+    if (id + 8 < graph.tensors.size()) fetch_storage(graph.tensors[id + 8].value);
     if (decision.mode == Mode::lazy) decision.copied = why_not_lazy(tensor, decision);
     if (decision.copied != nullptr) decision.mode = Mode::copy;
     const bool made = decision.mode == Mode::copy || decision.mode == Mode::meta || decision.mode == Mode::lazy;
@@ -140,18 +140,18 @@ void lay_out(const Graph& graph, Plan& plan) {
       together[it->second].push_back(id);
       continue;
     }
-    const Extent used = aligned_extent(tensor.value);
+    const Extent exact = extent(tensor.value), used = aligned(exact);
     const std::span<const Extent> spans(&used, used.begin == used.end ? 0 : 1);
-    put(plan, decision, add_block(plan, storage.unsafeGetStorageImpl(), target, spans), tensor);
+    put(plan, decision, add_block(plan, storage.unsafeGetStorageImpl(), target, spans), exact.begin);
   }
   for (const std::vector<TensorId>& ids : together) {
     std::vector<Extent> used;
-    for (const TensorId id : ids) used.push_back(aligned_extent(graph.tensors[id].value));
+    for (const TensorId id : ids) used.push_back(aligned(extent(graph.tensors[id].value)));
     merge(used);
     const Tensor& first = graph.tensors[ids[0]];
     const BlockId block = add_block(plan, first.value.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl(),
                                     target_of(plan, first, plan.tensors[ids[0]]), used);
-    for (const TensorId id : ids) put(plan, plan.tensors[id], block, graph.tensors[id]);
+    for (const TensorId id : ids) put(plan, plan.tensors[id], block, extent(graph.tensors[id].value).begin);
   }
 }
 

@@ -9,6 +9,8 @@
 
 #include <cstring>
 
+#include "core/fetch.h"
+
 namespace ramet::core {
 namespace {
 
@@ -24,12 +26,12 @@ c10::DispatchKeySet keys(const at::Tensor& source, const c10::Storage& storage, 
 
 // TensorImpl and storage by hand: `clone()` dispatches, which takes three times as long on a small tensor. The
 // constructor adds the autograd keys that an inference tensor's key set lacks.
-at::Tensor over(const c10::Storage& storage, const Decision& decision, const at::Tensor& source) {
+at::Tensor over(c10::Storage storage, const Decision& decision, const at::Tensor& source) {
   const c10::TensorImpl& impl = *source.unsafeGetTensorImpl();
   const bool same = decision.dtype == at::ScalarType::Undefined;
   const caffe2::TypeMeta dtype = same ? impl.dtype() : c10::scalarTypeToTypeMeta(decision.dtype);
-  at::Tensor result = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(storage),
-                                                               keys(source, storage, dtype.toScalarType()), dtype);
+  const c10::DispatchKeySet key_set = keys(source, storage, dtype.toScalarType());
+  at::Tensor result = at::detail::make_tensor<c10::TensorImpl>(std::move(storage), key_set, dtype);
   result.unsafeGetTensorImpl()->set_sizes_and_strides(impl.sizes(), impl.strides(),
                                                       decision.offset / static_cast<int64_t>(dtype.itemsize()));
   return result;
@@ -70,20 +72,21 @@ at::Tensor aliased(const at::Tensor& source) {
   return result;
 }
 
-/// Asks the processor for what `make` reads, ahead of its use: waiting for memory is most of the time of many small
-/// tensors.
-void fetch(const at::Tensor& tensor) {
-  constexpr std::size_t line = 64;
-  const auto* impl = reinterpret_cast<const char*>(tensor.unsafeGetTensorImpl());
-  for (std::size_t at = 0; at < sizeof(c10::TensorImpl); at += line) __builtin_prefetch(impl + at);
+/// By BlockId: how many tensors lie in it.
+std::vector<uint32_t> tensors_in_blocks(const Plan& plan) {
+  std::vector<uint32_t> result(plan.blocks.size());
+  for (const Decision& decision : plan.tensors) {
+    if (decision.block != none) ++result[decision.block];
+  }
+  return result;
 }
 
-at::Tensor make(const Tensor& tensor, const Plan& plan, const Decision& decision, const c10::Storage* blocks) {
+at::Tensor make(const Tensor& tensor, const Plan& plan, const Decision& decision, c10::Storage storage) {
   if (decision.mode == Mode::share) return tensor.value;
   if (tensor.opaque) return {};
   at::Tensor result = decision.mode == Mode::alias ? aliased(tensor.value)
                       : decision.block == none     ? cloned(tensor.value, plan, decision)
-                                                   : over(blocks[decision.block], decision, tensor.value);
+                                                   : over(std::move(storage), decision, tensor.value);
   const bool leaf = tensor.value.is_leaf();
   if (leaf && decision.freeze == none && tensor.value.requires_grad()) result.set_requires_grad(true);
   const bool own_values = decision.mode == Mode::copy || decision.mode == Mode::lazy;
@@ -98,14 +101,21 @@ at::Tensor make(const Tensor& tensor, const Plan& plan, const Decision& decision
 
 std::vector<std::vector<at::Tensor>> materialize(const Graph& graph, const Plan& plan, std::size_t n) {
   const at::NoGradGuard no_grad;
-  const std::vector<c10::Storage> blocks = fill(plan, n);
+  std::vector<c10::Storage> blocks = fill(plan, n);
+  const std::vector<uint32_t> users = tensors_in_blocks(plan);
   std::vector<std::vector<at::Tensor>> result(n);
   for (std::size_t i = 0; i < n; ++i) {
     result[i].reserve(graph.tensors.size());
-    const c10::Storage* own = blocks.data() + i * plan.blocks.size();
+    c10::Storage* const own = blocks.data() + i * plan.blocks.size();
+    // A count of references is slow to change: a storage goes to its only tensor.
+    const auto storage_of = [&](BlockId block) {
+      if (block == none) return c10::Storage();
+      return users[block] == 1 ? std::move(own[block]) : own[block];
+    };
     for (TensorId id = 0; id < graph.tensors.size(); ++id) {
       if (id + 4 < graph.tensors.size()) fetch(graph.tensors[id + 4].value);
-      result[i].push_back(make(graph.tensors[id], plan, plan.tensors[id], own));
+      const Decision& decision = plan.tensors[id];
+      result[i].push_back(make(graph.tensors[id], plan, decision, storage_of(decision.block)));
     }
   }
   return result;

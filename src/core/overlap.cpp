@@ -7,6 +7,7 @@
 #include <tuple>
 #include <typeinfo>
 
+#include "core/fetch.h"
 #include "core/runs.h"
 
 namespace ramet::core {
@@ -24,6 +25,8 @@ std::vector<Candidate> candidates(const Graph& graph) {
   std::vector<Candidate> result;
   for (TensorId id = 0; id < graph.tensors.size(); ++id) {
     const at::Tensor& value = graph.tensors[id].value;
+    if (id + 16 < graph.tensors.size()) fetch(graph.tensors[id + 16].value);
+    if (id + 8 < graph.tensors.size()) fetch_storage(graph.tensors[id + 8].value);
     if (!has_bytes(value) || value.numel() == 0) continue;
     const c10::Storage& storage = value.unsafeGetTensorImpl()->unsafe_storage();
     if (storage.use_count() == 1) continue;

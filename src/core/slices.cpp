@@ -21,7 +21,12 @@ bool packs(std::size_t bytes) { return bytes < small_block; }
 
 /// The head of a piece of memory that slices lie in.
 struct alignas(alignment) Chunk {
-  std::atomic<uint32_t> users{1};
+  /// While slices are cut there are more users than slices can be: an atomic increment for each would wait until the
+  /// line before the slice has come from memory: a twentieth of a clone of many small tensors.
+  static constexpr uint32_t cutting = uint32_t{1} << 31;
+
+  std::atomic<uint32_t> users{cutting};
+  uint32_t slices = 0;
   bool warm = false;
   std::size_t bytes = 0;
 
@@ -36,8 +41,8 @@ struct alignas(alignment) Chunk {
 
   static Chunk* of(const void* slice) { return static_cast<Chunk* const*>(slice)[-1]; }
 
-  void release() {
-    if (users.fetch_sub(1, std::memory_order_acq_rel) == 1) core::release(this, bytes);
+  void release(uint32_t count = 1) {
+    if (users.fetch_sub(count, std::memory_order_acq_rel) == count) core::release(this, bytes);
   }
 
   static void free_slice(void* slice) { of(slice)->release(); }
@@ -45,17 +50,17 @@ struct alignas(alignment) Chunk {
   c10::DataPtr cut(char* at) {
     auto** data = reinterpret_cast<Chunk**>(at + alignment);
     data[-1] = this;
-    users.fetch_add(1, std::memory_order_relaxed);
+    ++slices;
     return {data, data, &free_slice, at::kCPU};
   }
 
   char* begin() { return reinterpret_cast<char*>(this + 1); }
 };
 
-void ReleaseChunk::operator()(Chunk* chunk) const noexcept { chunk->release(); }
+void EndCutting::operator()(Chunk* chunk) const noexcept { chunk->release(Chunk::cutting - chunk->slices); }
 
 Slice cut_alone(std::size_t bytes) {
-  const std::unique_ptr<Chunk, ReleaseChunk> own(Chunk::make(sizeof(Chunk) + room_for(bytes)));
+  const std::unique_ptr<Chunk, EndCutting> own(Chunk::make(sizeof(Chunk) + room_for(bytes)));
   return {own->cut(own->begin()), own->warm};
 }
 

@@ -10,7 +10,8 @@ namespace ramet::core {
 
 struct Chunk;
 
-struct ReleaseChunk {
+/// From here on a chunk's users are its slices.
+struct EndCutting {
   void operator()(Chunk* chunk) const noexcept;
 };
 
@@ -45,7 +46,7 @@ class Packer {
   std::vector<std::size_t>::const_iterator next_size_;
   std::size_t left_ = 0;
   char* next_ = nullptr;
-  std::unique_ptr<Chunk, ReleaseChunk> chunk_;
+  std::unique_ptr<Chunk, EndCutting> chunk_;
 };
 
 }  // namespace ramet::core

@@ -3,6 +3,8 @@
 
 #include <ramet/graph.h>
 
+#include <utility>
+
 namespace ramet::nn {
 
 class Identities {
@@ -12,10 +14,13 @@ class Identities {
   /// The node that was added for `object`; `none` if there is none.
   core::NodeId find(const void* object) const { return nodes_[place_of(object)]; }
 
-  /// Adds a node, by its object. No node of that object has been added yet.
-  void add(core::NodeId node) {
-    if (2 * ++count_ > nodes_.size()) grow();
-    nodes_[place_of(graph_.nodes[node].object)] = node;
+  /// The node of `object`, and whether it is yet to be made: then it is the next of the graph.
+  std::pair<core::NodeId, bool> find_or_next(const void* object) {
+    if (2 * (count_ + 1) > nodes_.size()) grow();
+    core::NodeId& node = nodes_[place_of(object)];
+    if (node != core::none) return {node, false};
+    ++count_;
+    return {node = static_cast<core::NodeId>(graph_.nodes.size()), true};
   }
 
  private:

@@ -5,6 +5,7 @@
 #include <ramet/errors.h>
 
 #include "nn/access.h"
+#include "nn/fetch.h"
 
 namespace ramet::nn {
 namespace {
@@ -18,20 +19,18 @@ using core::SlotKind;
 class Rebuilder final : public Visitor {
  public:
   Rebuilder(const Walk& walk, const std::vector<at::Tensor>& tensors)
-      : walk_(walk),
-        graph_(walk.graph),
-        tensors_(tensors),
-        own_slots_(walk.graph),
-        modules_(walk.items.size()),
-        states_(walk.items.size()) {}
+      : walk_(walk), graph_(walk.graph), tensors_(tensors), own_slots_(walk.graph), modules_(walk.items.size()) {}
 
   std::vector<ModulePtr> run() {
-    for (NodeId node = 0; node < walk_.items.size(); ++node) {
+    const auto end = static_cast<NodeId>(walk_.items.size());
+    for (NodeId node = 0; node < end; ++node) {
+      fetch_ahead(node, [&](NodeId next) { return next < end ? walk_.items[next].module : nullptr; });
       if (walk_.items[node].module != nullptr && !held(node)) {
         modules_[node] = walk_.items[node].type->copy(*walk_.items[node].module);
       }
     }
-    for (NodeId node = 0; node < walk_.items.size(); ++node) {
+    for (NodeId node = 0; node < end; ++node) {
+      fetch_ahead(node, [&](NodeId next) { return next < end ? modules_[next].get() : nullptr; });
       if (modules_[node]) rebind(node);
     }
     while (!unbound_.empty()) {
@@ -65,6 +64,7 @@ class Rebuilder final : public Visitor {
              const std::function<void(const StatePtr&)>& assign) override {
     const NodeId node = target(name, state.get());
     if (node == none || held(node)) return;
+    states_.resize(walk_.items.size());
     if (!states_[node]) {
       const StateType& type = *walk_.items[node].state;
       states_[node] = type.copy(state.get());
@@ -107,7 +107,7 @@ class Rebuilder final : public Visitor {
       const SlotId id = owner.first + (next_ - owner.first + i) % owner.count;
       const core::Slot& slot = graph_.slots[id];
       if (core::is_registered(slot.kind) && graph_.nodes[owner_].kind == NodeKind::module) continue;
-      const bool same = slot.name == none ? name.find('.') != name.npos : graph_.name(id) == name;
+      const bool same = slot.name == none ? name.find('.') != name.npos : has_name(graph_, id, name);
       if (!same) continue;
       next_ = id + 1;
       return id;

@@ -8,6 +8,7 @@
 #include <typeindex>
 
 #include "nn/access.h"
+#include "nn/fetch.h"
 #include "nn/identities.h"
 #include "nn/optimizers.h"
 
@@ -27,7 +28,10 @@ class Walker final : public Visitor {
   void run(const detail::Source& source, const torch::nn::Module* within) {
     if (within != nullptr) add_outside(source, *within);
     visit(source);
-    for (NodeId node = 0; node < graph_.nodes.size(); ++node) expand(node);
+    for (NodeId node = 0; node < graph_.nodes.size(); ++node) {
+      fetch_ahead(node, [&](NodeId next) { return next < walk_.items.size() ? walk_.items[next].module : nullptr; });
+      expand(node);
+    }
     for (const auto& [slot, module] : backs_) {
       graph_.slots[slot].target = identities_.find(module);
     }
@@ -79,7 +83,7 @@ class Walker final : public Visitor {
     const core::Node& owner = graph_.nodes[owner_];
     for (SlotId id = owner.first; id < owner.first + owner.count; ++id) {
       if (!core::is_registered(graph_.slots[id].kind)) break;
-      if (graph_.name(id) == name) return;
+      if (has_name(graph_, id, name)) return;
     }
     graph_.add_slot(owner_, SlotKind::state, graph_.add_name(name), none);
   }
@@ -89,7 +93,7 @@ class Walker final : public Visitor {
     NodeId node = owner_;
     for (SlotId id = graph_.nodes[owner_].first; id < graph_.slots.size(); ++id) {
       const core::Slot& slot = graph_.slots[id];
-      if (slot.kind == SlotKind::child && slot.target != none && graph_.name(id) == name) node = slot.target;
+      if (slot.kind == SlotKind::child && slot.target != none && has_name(graph_, id, name)) node = slot.target;
     }
     graph_.nodes[node].fate = core::Fate::refused;
     graph_.refusals.push_back(
@@ -167,10 +171,10 @@ class Walker final : public Visitor {
   }
 
   NodeId visit(const torch::optim::Optimizer* optimizer) {
-    if (const NodeId known = identities_.find(optimizer); known != none) return known;
-    const NodeId node = add(NodeKind::object, optimizer);
+    const auto [node, added] = identities_.find_or_next(optimizer);
+    if (!added) return node;
+    add(NodeKind::object, optimizer);
     walk_.items[node].optimizer = optimizer;
-    identities_.add(node);
     return node;
   }
 
@@ -223,9 +227,9 @@ class Walker final : public Visitor {
   }
 
   NodeId visit(const torch::nn::Module* module) {
-    if (const NodeId known = identities_.find(module); known != none) return known;
-    const NodeId node = add(NodeKind::module, module);
-    identities_.add(node);
+    const auto [node, added] = identities_.find_or_next(module);
+    if (!added) return node;
+    add(NodeKind::module, module);
     if (is_outside(module)) graph_.nodes[node].fate = core::Fate::held;
     // The walk only reads; a Visitor gets mutable members because rebuild writes those of the copy.
     walk_.items[node].module = const_cast<torch::nn::Module*>(module);
@@ -233,10 +237,10 @@ class Walker final : public Visitor {
   }
 
   NodeId visit(const at::Tensor& tensor) {
-    if (const NodeId known = identities_.find(tensor.unsafeGetTensorImpl()); known != none) return known;
+    const auto [node, added] = identities_.find_or_next(tensor.unsafeGetTensorImpl());
+    if (!added) return node;
     walk_.items.emplace_back();
-    const NodeId node = graph_.add_tensor(tensor);
-    identities_.add(node);
+    graph_.add_tensor(tensor);
     if (is_outside(tensor.unsafeGetTensorImpl())) graph_.nodes[node].fate = core::Fate::held;
     return node;
   }
@@ -321,12 +325,13 @@ core::SlotId OwnSlots::find(core::NodeId owner, std::string_view name, const voi
   const core::Node& node = graph_.nodes[owner];
   core::SlotId found = none;
   if (node.kind != NodeKind::module) return found;
-  for (uint32_t i = 0; i < node.count; ++i) {
-    const uint32_t at = (next_ + i) % node.count;
+  uint32_t at = next_;
+  for (uint32_t i = 0; i < node.count; ++i, ++at) {
+    if (at >= node.count) at = 0;
     const core::SlotId id = node.first + at;
     const core::Slot& slot = graph_.slots[id];
     if (!is_registered(slot.kind) || slot.target == none || graph_.nodes[slot.target].object != object) continue;
-    if (graph_.name(id) == name) {
+    if (has_name(graph_, id, name)) {
       next_ = at + 1;
       return id;
     }

@@ -33,6 +33,18 @@ inline bool is_empty(const detail::Source& source) {
 /// it.
 Walk walk(const detail::Source& source, const torch::nn::Module* within = nullptr);
 
+/// Whether a slot has this name; as `graph.name(slot) == text`, without a search for the name's end.
+inline bool has_name(const core::Graph& graph, core::SlotId slot, std::string_view text) {
+  const uint32_t offset = graph.slots[slot].name;
+  if (offset == core::none) return text.empty();
+  if (graph.names.size() - offset <= text.size()) return false;
+  const char* const name = graph.names.data() + offset;
+  for (std::size_t i = 0; i < text.size(); ++i) {  // short: a call of memcmp takes longer
+    if (name[i] != text[i]) return false;
+  }
+  return name[text.size()] == '\0';
+}
+
 /// Finds, for a member, the registered slot of its own module that holds the same object: such a member needs no slot,
 /// it follows that one. Looks from where it found the last one, since members are listed much as they are registered.
 class OwnSlots {

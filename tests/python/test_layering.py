@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The core in the order in which data flows through it: each line is one stage, named by the stems of its files.
 STAGES = [
     {"errors"},
-    {"graph", "beneath"},
+    {"graph", "beneath", "fetch"},
     {"paths"},
     {"catalog", "overlap", "runs"},
     {"rules"},

@@ -1,0 +1,26 @@
+/// Asks the processor for memory ahead of its use: waiting for it is most of the time of many small tensors, since what
+/// counts references waits alone. Private to the library.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace ramet::core {
+
+template <std::size_t count>
+void fetch_lines(const void* memory) {
+  constexpr std::size_t line = 64;
+  for (std::size_t i = 0; i < count; ++i) __builtin_prefetch(static_cast<const char*>(memory) + i * line);
+}
+
+/// What a tensor is.
+inline void fetch(const at::Tensor& tensor) {
+  constexpr std::size_t line = 64;
+  fetch_lines<(sizeof(c10::TensorImpl) + line - 1) / line>(tensor.unsafeGetTensorImpl());
+}
+
+/// What its storage is; the tensor should have been fetched.
+inline void fetch_storage(const at::Tensor& tensor) {
+  fetch_lines<2>(tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl());
+}
+
+}  // namespace ramet::core
