@@ -49,6 +49,21 @@ void Walker::fetch_ahead(NodeId node) const {
     __builtin_prefetch(object);
     __builtin_prefetch(object - 32);
   }
+  if (node + 2 < items.size() && items[node + 2].shape == Shape::module) dict_of(items[node + 2].object.ptr());
+}
+
+// All values are asked for before the first is looked at. The entries are good until user code runs.
+const std::vector<Walker::Entry>& Walker::gathered(PyObject* dict) {
+  constexpr std::size_t line = 64;
+  entries_.resize(PyDict_GET_SIZE(dict));
+  std::size_t count = 0;
+  PyObject *key = nullptr, *value = nullptr;
+  for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) {
+    __builtin_prefetch(value);
+    __builtin_prefetch(reinterpret_cast<const char*>(value) + line);
+    entries_[count++] = {key, value};
+  }
+  return entries_;
 }
 
 // `references`: how many of them are known of, the container's and the draft's.
@@ -62,9 +77,6 @@ NodeId Walker::visit(PyObject* object, Py_ssize_t references) {
 NodeId Walker::add(PyObject* object) {
   const TypeFacts facts = walk_.types.of(Py_TYPE(object));
   Shape shape = facts.shape;
-  if (facts.ask_instance && shape < Shape::scripted && PyObject_HasAttrString(object, "__deepcopy__")) {
-    shape = Shape::leaf;
-  }
   NodeId node = none;
   const Held* held = nullptr;
   if (!options_.boundary.empty()) {
@@ -94,7 +106,16 @@ NodeId Walker::add(PyObject* object) {
   return node;
 }
 
+// Asked before a node is expanded, and not when it is met: while a dict is gone through, no user code may run.
+void Walker::ask_for_deepcopy(NodeId node) {
+  Item& item = walk_.items[node];
+  const bool asked = item.shape == Shape::module || item.shape == Shape::plain || item.shape == Shape::reduced;
+  if (!asked || !walk_.types.of(Py_TYPE(item.object.ptr())).ask_instance) return;
+  if (PyObject_HasAttrString(item.object.ptr(), "__deepcopy__") != 0) item.shape = Shape::leaf;
+}
+
 void Walker::expand(NodeId node) {
+  ask_for_deepcopy(node);
   const Shape shape = walk_.items[node].shape;
   if (walk_.items[node].session) return expand_session(node);
   if (shape == Shape::scripted) return expand_scripted(node);
@@ -128,10 +149,9 @@ void Walker::expand_module(NodeId node, bool registered_only) {
   }
   expect_references(dict, 2);
   if (!registered_only && draft(node)) dict = walk_.items[node].extra.ptr();
-  const Entries entries = entries_of(node);
+  const Owner owner = owner_of(node);
   bool drop_compiled = false;
-  PyObject *key = nullptr, *value = nullptr;
-  for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) {
+  for (const auto& [key, value] : gathered(dict)) {
     if (key == parameters) {
       registered(node, SlotKind::parameter, key, value);
     } else if (key == buffers) {
@@ -140,7 +160,7 @@ void Walker::expand_module(NodeId node, bool registered_only) {
       registered(node, SlotKind::child, key, value);
     } else if (key == compiled) {
       drop_compiled = walk_.items[node].drafted;
-    } else if (!registered_only && attribute(entries, key, value) && is_hooks(key)) {
+    } else if (!registered_only && attribute(owner, key, value) && is_hooks(key)) {
       walk_.items[graph_.slots.back().target].weak = true;
     }
   }
