@@ -39,6 +39,7 @@ class Walker {
   core::NodeId add(PyObject* object);
   void fetch_ahead(core::NodeId node) const;
   void ask_for_deepcopy(core::NodeId node);
+  void open_tensor(core::NodeId node);
   void expand(core::NodeId node);
   void check_source(PyObject* object);
   void check_members() const;
