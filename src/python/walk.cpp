@@ -11,6 +11,12 @@ using core::NodeKind;
 using core::none;
 using core::SlotKind;
 
+namespace {
+
+constexpr std::size_t line = 64;  // of the processor's cache
+
+}  // namespace
+
 void Walker::run(py::handle source) {
   check_source(source.ptr());
   visit(source.ptr());
@@ -36,19 +42,38 @@ void Walker::run(py::handle source) {
 void Walker::add_outside_tensors() {
   for (const auto& [object, held] : options_.boundary) {
     const bool outside = held.leaf && held.object.ptr() == object && THPVariable_Check(object);
-    if (outside && identities_.find(object) == identities_.end()) visit(object);
+    if (outside && identities_.find(object) == identities_.end()) open_tensor(visit(object));
   }
 }
 
 // A model's objects lie all over memory, and most of the time of a walk would go into waiting for one after the other.
 void Walker::fetch_ahead(NodeId node) const {
   const std::vector<Item>& items = walk_.items;
-  if (node + 4 < items.size()) {
+  if (node + 8 < items.size()) {
     // What refers to its __dict__ stands before an object.
-    const auto* object = reinterpret_cast<const char*>(items[node + 4].object.ptr());
+    const auto* object = reinterpret_cast<const char*>(items[node + 8].object.ptr());
     __builtin_prefetch(object);
     __builtin_prefetch(object - 32);
   }
+  if (node + 4 < items.size() && items[node + 4].shape == Shape::tensor) {
+    const auto* impl =
+        reinterpret_cast<const char*>(THPVariable_Unpack(items[node + 4].object.ptr()).unsafeGetTensorImpl());
+    for (std::size_t at = 0; at < sizeof(c10::TensorImpl); at += line) __builtin_prefetch(impl + at);
+  }
+  if (node + 2 < items.size() && items[node + 2].shape == Shape::module) dict_of(items[node + 2].object.ptr());
+}
+
+// All values are asked for before the first is looked at. The entries are good until user code runs.
+const std::vector<Walker::Entry>& Walker::gathered(PyObject* dict) {
+  entries_.resize(PyDict_GET_SIZE(dict));
+  std::size_t count = 0;
+  PyObject *key = nullptr, *value = nullptr;
+  for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) {
+    __builtin_prefetch(value);
+    __builtin_prefetch(reinterpret_cast<const char*>(value) + line);
+    entries_[count++] = {key, value};
+  }
+  return entries_;
 }
 
 // `references`: how many of them are known of, the container's and the draft's.
@@ -62,9 +87,6 @@ NodeId Walker::visit(PyObject* object, Py_ssize_t references) {
 NodeId Walker::add(PyObject* object) {
   const TypeFacts facts = walk_.types.of(Py_TYPE(object));
   Shape shape = facts.shape;
-  if (facts.ask_instance && shape < Shape::scripted && PyObject_HasAttrString(object, "__deepcopy__")) {
-    shape = Shape::leaf;
-  }
   NodeId node = none;
   const Held* held = nullptr;
   if (!options_.boundary.empty()) {
@@ -72,11 +94,7 @@ NodeId Walker::add(PyObject* object) {
     if (it != options_.boundary.end()) held = &it->second;
   }
   if (facts.is_tensor) {
-    PyObject* const value = held != nullptr && THPVariable_Check(held->object.ptr()) ? held->object.ptr() : object;
-    const at::Tensor& tensor = THPVariable_Unpack(value);
-    node = graph_.add_tensor(tensor);
-    if (tensor.unsafeGetTensorImpl()->key_set().has(c10::DispatchKey::Python)) shape = Shape::leaf;
-    graph_.tensors.back().opaque = shape == Shape::leaf;
+    node = graph_.add_tensor({});
   } else {
     node = graph_.add_node(facts.is_module ? NodeKind::module : NodeKind::object, object);
   }
@@ -87,14 +105,35 @@ NodeId Walker::add(PyObject* object) {
   }
   const bool weak = weak_ && (shape == Shape::method || shape == Shape::tuple || is_hook_wrapper(object));
   walk_.items.push_back({py::reinterpret_borrow<py::object>(object), {}, shape, weak});
-  if (shape == Shape::tensor) {
-    py::object attributes = dict_of(object);
-    if (PyDict_GET_SIZE(attributes.ptr()) != 0) walk_.items.back().extra = std::move(attributes);
-  }
   return node;
 }
 
+// Not done when it is met: what it is made of lies all over memory, and by now has been asked for.
+void Walker::open_tensor(NodeId node) {
+  Item& item = walk_.items[node];
+  const auto replaced = walk_.replaced.find(node);
+  const bool other = replaced != walk_.replaced.end() && THPVariable_Check(replaced->second.ptr());
+  const at::Tensor& value = THPVariable_Unpack(other ? replaced->second.ptr() : item.object.ptr());
+  core::Tensor& tensor = graph_.tensors[graph_.nodes[node].tensor];
+  tensor.value = value;
+  graph_.nodes[node].object = value.unsafeGetTensorImpl();
+  if (value.unsafeGetTensorImpl()->key_set().has(c10::DispatchKey::Python)) item.shape = Shape::leaf;
+  tensor.opaque = item.shape == Shape::leaf;
+  if (item.shape != Shape::tensor) return;
+  py::object attributes = dict_of(item.object.ptr());
+  if (PyDict_GET_SIZE(attributes.ptr()) != 0) item.extra = std::move(attributes);
+}
+
+// Asked before a node is expanded, and not when it is met: while a dict is gone through, no user code may run.
+void Walker::ask_for_deepcopy(NodeId node) {
+  Item& item = walk_.items[node];
+  const bool asked = item.shape == Shape::module || item.shape == Shape::plain || item.shape == Shape::reduced;
+  if (!asked || !walk_.types.of(Py_TYPE(item.object.ptr())).ask_instance) return;
+  if (PyObject_HasAttrString(item.object.ptr(), "__deepcopy__") != 0) item.shape = Shape::leaf;
+}
+
 void Walker::expand(NodeId node) {
+  graph_.nodes[node].kind == NodeKind::tensor ? open_tensor(node) : ask_for_deepcopy(node);
   const Shape shape = walk_.items[node].shape;
   if (walk_.items[node].session) return expand_session(node);
   if (shape == Shape::scripted) return expand_scripted(node);
@@ -128,10 +167,9 @@ void Walker::expand_module(NodeId node, bool registered_only) {
   }
   expect_references(dict, 2);
   if (!registered_only && draft(node)) dict = walk_.items[node].extra.ptr();
-  const Entries entries = entries_of(node);
+  const Owner owner = owner_of(node);
   bool drop_compiled = false;
-  PyObject *key = nullptr, *value = nullptr;
-  for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) {
+  for (const auto& [key, value] : gathered(dict)) {
     if (key == parameters) {
       registered(node, SlotKind::parameter, key, value);
     } else if (key == buffers) {
@@ -140,7 +178,7 @@ void Walker::expand_module(NodeId node, bool registered_only) {
       registered(node, SlotKind::child, key, value);
     } else if (key == compiled) {
       drop_compiled = walk_.items[node].drafted;
-    } else if (!registered_only && attribute(entries, key, value) && is_hooks(key)) {
+    } else if (!registered_only && attribute(owner, key, value) && is_hooks(key)) {
       walk_.items[graph_.slots.back().target].weak = true;
     }
   }

@@ -42,19 +42,18 @@ bool Walker::draft(NodeId node) {
 }
 
 // True if the entry has got a slot.
-bool Walker::attribute(const Entries& entries, PyObject* key, PyObject* value) {
+bool Walker::attribute(const Owner& owner, PyObject* key, PyObject* value) {
   // Most entries are dicts of hooks that hold none.
   if (!PyODict_CheckExact(value) && walk_.types.is_atomic(value)) {
     if (absent_ != nullptr && value == Py_None) absent_->push_back(name_of(key));
     return false;
   }
-  if (is_flat(value, entries.references)) {
-    if (entries.drafted()) set_item(entries.dict, key, flat_copy(value).ptr());
+  if (is_flat(value, owner.references)) {
+    if (owner.drafted()) set_item(owner.dict, key, flat_copy(value).ptr());
     return false;
   }
-  const NodeId target = visit(value, entries.references);
-  add_slot(entries.owner, SlotKind::state, name_of(key), target,
-           entries.drafted() ? Place{entries.dict, key} : Place());
+  const NodeId target = visit(value, owner.references);
+  add_slot(owner.node, SlotKind::state, name_of(key), target, owner.drafted() ? Place{owner.dict, key} : Place());
   return true;
 }
 
@@ -69,9 +68,8 @@ void Walker::expand_state(NodeId node) {
       expect_references(dict, 2);
       if (walk_.types.of(Py_TYPE(walk_.items[node].object.ptr())).is_optimizer) return expand_optimizer(node, dict);
       if (walk_.items[node].shape == Shape::plain && draft(node)) dict = walk_.items[node].extra.ptr();
-      const Entries entries = entries_of(node);
-      PyObject *key = nullptr, *value = nullptr;
-      for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) attribute(entries, key, value);
+      const Owner owner = owner_of(node);
+      for (const auto& [key, value] : gathered(dict)) attribute(owner, key, value);
       return;
     }
     case Shape::weak:

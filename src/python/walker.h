@@ -38,6 +38,8 @@ class Walker {
   }
   core::NodeId add(PyObject* object);
   void fetch_ahead(core::NodeId node) const;
+  void ask_for_deepcopy(core::NodeId node);
+  void open_tensor(core::NodeId node);
   void expand(core::NodeId node);
   void check_source(PyObject* object);
   void check_members() const;
@@ -48,18 +50,22 @@ class Walker {
   void expand_state(core::NodeId node);
   void expand_dict(core::NodeId node, PyObject* dict);
   bool draft(core::NodeId node);
-  /// A module's or plain object's __dict__, or its draft, while the walk goes through it.
-  struct Entries {
-    core::NodeId owner;
+  /// Whose __dict__ (or draft) the walk goes through.
+  struct Owner {
+    core::NodeId node;
     PyObject* dict;
     Py_ssize_t references;  // to each value, if nothing else holds it
     bool drafted() const { return references > 1; }
   };
-  Entries entries_of(core::NodeId node) const {
+  Owner owner_of(core::NodeId node) const {
     const Item& item = walk_.items[node];
     return {node, item.extra.ptr(), item.drafted ? 2 : 1};
   }
-  bool attribute(const Entries& entries, PyObject* key, PyObject* value);
+  struct Entry {
+    PyObject *key, *value;
+  };
+  const std::vector<Entry>& gathered(PyObject* dict);
+  bool attribute(const Owner& owner, PyObject* key, PyObject* value);
   void expand_optimizer(core::NodeId node, PyObject* dict);
   void follow_parameters();
   void follow(core::TensorId parameter, PyObject* held, bool with_step);
@@ -125,6 +131,7 @@ class Walker {
     uint32_t name = core::none;
   };
   std::array<Named, 64> named_;
+  std::vector<Entry> entries_;      // of the dict gone through
   std::vector<core::NodeId> back_;  // nodes whose target is known only at the end
   /// Dicts of registered slots that something else may refer to, and theirs in drafts.
   std::vector<std::pair<PyObject*, PyObject*>> registered_;
