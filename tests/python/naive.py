@@ -16,10 +16,23 @@ from torch import nn
 
 RANKS = ["all", "kind", "type", "module", "tensor"]
 MODES = ("copy", "share", "alias", "lazy", "meta")
+FRESH = -1.0  # what `fresh_values` writes
 
 
 class RefusedError(Exception):
     """The rules cannot be carried out."""
+
+
+class UnclearError(Exception):
+    """Two readings of the rules are possible, and neither is wrong."""
+
+
+@torch.no_grad()
+def fresh_values(module: nn.Module) -> None:
+    """An initializer: writes all that a module holds itself."""
+    for tensor in [*module._parameters.values(), *module._buffers.values(), *getattr(module, "plain", [])]:
+        if tensor is not None:
+            tensor.fill_(FRESH)
 
 
 @dataclass
@@ -192,6 +205,7 @@ class Naive:
         result: dict[str, tuple[str, bool]] = {}
         for group in groups:
             mode = self.mode_of(group, kept, untied)
+            self.check(group, mode)
             for slot in group:
                 result[slot.paths[0]] = (mode, False)
         return self.frozen(result, groups)
@@ -209,6 +223,19 @@ class Naive:
         mode = modes.pop()
         return "copy" if id(group[0]) in untied and mode in ("share", "alias") else mode
 
+    def check(self, group: list[Slot], mode: str) -> None:
+        """What a mode cannot do with tied tensors."""
+        several = len({id(slot.tensor) for slot in group}) > 1
+        if mode == "differentiable" and several and any(slot.tensor.requires_grad for slot in group):
+            raise RefusedError("two tensors over common bytes, one of which autograd would follow")
+        if mode == "init":
+            for slot in group:
+                named = {mode for _, mode in self.claims(slot)}
+                if slot.kind != "state" and "init" not in named:
+                    raise RefusedError("not every name of what is to be initialised is named")
+                if slot.kind != "state" and len(named) > 1:
+                    raise UnclearError("a name of what is initialised anyway is in two rules")
+
     def untied(self) -> set[int]:
         result = set()
         for path in self.listed(self.rules.get("untie")):
@@ -225,6 +252,8 @@ class Naive:
                 raise RefusedError("nothing of its own to freeze")
             if selector is not True and len(own) < len(hit):
                 raise RefusedError("freezing what is the source's own")
+            if any(result[slot.paths[0]][0] == "differentiable" and slot.tensor.requires_grad for slot in own):
+                raise RefusedError("freezing what is computed from the source")
             same = {id(slot.tensor) for slot in own}
             for group in groups:
                 for slot in group:
@@ -253,7 +282,9 @@ class Memory:
             for side, own in enumerate([0, 0 if mode in ("share", "alias") else part]):
                 places = [(own, *element) for element in places_of(slot.tensor)]
                 self.places[side][path] = [] if side == 1 and mode == "meta" else places
-                self.values |= zip(self.places[side][path], slot.tensor.detach().flatten().tolist(), strict=False)
+                values = slot.tensor.detach().flatten().tolist()
+                fresh = [FRESH] * len(values) if side == 1 and mode == "init" else values
+                self.values |= zip(self.places[side][path], fresh, strict=False)
 
     def write(self, side: int, slot: Slot, value: float) -> None:
         """Fills a slot's tensor, and notes what its elements then hold."""
