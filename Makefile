@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-all bench check clean setup library
+.PHONY: run test test-all bench asan tsan check clean setup library
 
 PYTHON := .venv/bin/python
 BUILD := build/release
@@ -19,10 +19,18 @@ run: library
 	$(PYTHON) examples/python/real_models.py
 
 # Threads that spin while they wait make the tests several times slower where other work shares the processors.
-test test-all: export OMP_WAIT_POLICY := passive
+test test-all asan tsan: export OMP_WAIT_POLICY := passive
 test test-all: library
 	$(COMPILE) all
-	@$(PYTHON) scripts/test.py --build $(BUILD) $(if $(filter test-all,$@),--all)
+	@$(PYTHON) scripts/test.py --preset release $(if $(filter test-all,$@),--all)
+
+# The C++ tests under AddressSanitizer with LeakSanitizer and UndefinedBehaviorSanitizer; under ThreadSanitizer. Each has
+# a build tree of its own.
+asan tsan: setup
+	@mkdir -p build
+	@cmake --preset $@ >build/configure-$@.log 2>&1 || { cat build/configure-$@.log; exit 1; }
+	cmake --build --preset $@ --parallel $(JOBS)
+	@$(PYTHON) scripts/test.py --preset $@ --cpp
 
 bench: library
 	$(COMPILE) ramet_bench
@@ -35,6 +43,7 @@ check: library
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m mypy.stubtest ramet._C
+	$(PYTHON) scripts/tidy.py $(BUILD)
 
 setup:
 	@scripts/setup.sh

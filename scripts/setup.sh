@@ -25,6 +25,7 @@ need libgtest-dev has_header gtest/gtest.h
 need libgmock-dev has_header gmock/gmock.h
 need libbenchmark-dev has_header benchmark/benchmark.h
 need clang-format command -v clang-format
+need clang-tidy command -v clang-tidy
 
 if [ ${#missing[@]} -gt 0 ]; then
   echo "setup: missing system packages: ${missing[*]}"

@@ -49,20 +49,20 @@ def settled(counts: collections.Counter[str], name: str, succeeded: bool) -> col
     return counts
 
 
-def whole(build: str) -> set[str]:
+def whole(preset: str) -> set[str]:
     """Names the entries of ctest that are one test each: labelled so, they write no report of their own."""
-    command = ["ctest", "--test-dir", build, "--show-only=json-v1", "-L", "^whole$"]
+    command = ["ctest", "--preset", preset, "--show-only=json-v1", "-L", "^whole$"]
     shown = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return {entry["name"] for entry in json.loads(shown)["tests"]}
 
 
-def run_cpp(build: str, folder: Path) -> collections.Counter[str]:
+def run_cpp(preset: str, folder: Path) -> collections.Counter[str]:
     """Runs ctest: it reports on each of its entries, and an entry that is a program of many tests on these."""
     summary = folder / "ctest.xml"
-    command = ["ctest", "--test-dir", build, "--output-on-failure", f"-j{os.cpu_count()}", "--output-junit", summary]
+    command = ["ctest", "--preset", preset, f"-j{os.cpu_count()}", "--output-junit", summary]
     code = subprocess.run(command, env={**os.environ, "GTEST_OUTPUT": f"xml:{folder}/"}).returncode
     total: collections.Counter[str] = collections.Counter()
-    one_test = whole(build)
+    one_test = whole(preset)
     for entry in cases(summary):
         name, succeeded = entry.get("name", ""), entry.get("status") == "run"
         if name in one_test:
@@ -81,13 +81,16 @@ def run_python(folder: Path, slow: bool) -> collections.Counter[str]:
 
 
 def main() -> int:
-    """Runs both suites, whatever the first one gives."""
+    """Runs both suites, whatever the first one gives, or one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", required=True, help="the CMake build tree")
+    parser.add_argument("--preset", required=True, help="a test preset of CMakePresets.json")
+    parser.add_argument("--cpp", action="store_true", help="the C++ tests only")
     parser.add_argument("--all", action="store_true", help="the tests marked slow, too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        total = run_cpp(given.build, Path(folder)) + run_python(Path(folder), given.all)
+        total = run_cpp(given.preset, Path(folder))
+        if not given.cpp:
+            total += run_python(Path(folder), given.all)
     if total["skipped"]:
         print(f"{total['skipped']} skipped: what this machine lacks, a CUDA device say")
     print(f"{total['passed']} passed, {total['failed']} failed")
