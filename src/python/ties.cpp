@@ -33,9 +33,11 @@ py::list tuples_of(std::span<const Tie> ties, const py::type& type) {
   const CollectionPause pause;
   auto* const tuple = reinterpret_cast<PyTypeObject*>(type.ptr());
   py::list result(ties.size());
+  py::object kind;
   for (std::size_t i = 0; i < ties.size(); ++i) {
     const auto made = py::reinterpret_steal<py::object>(checked(tuple->tp_alloc(tuple, 3)));
-    PyTuple_SET_ITEM(made.ptr(), 0, text(ties[i].kind));
+    if (i == 0 || ties[i].kind != ties[i - 1].kind) kind = py::reinterpret_steal<py::object>(text(ties[i].kind));
+    PyTuple_SET_ITEM(made.ptr(), 0, kind.inc_ref().ptr());
     PyTuple_SET_ITEM(made.ptr(), 1, names_of(ties[i]).release().ptr());
     PyTuple_SET_ITEM(made.ptr(), 2, checked(PyLong_FromLongLong(ties[i].nbytes)));
     PyObject_GC_UnTrack(made.ptr());

@@ -94,7 +94,9 @@ NodeId Walker::add(PyObject* object) {
     if (it != options_.boundary.end()) held = &it->second;
   }
   if (facts.is_tensor) {
-    node = graph_.add_tensor({});
+    node = graph_.add_node(NodeKind::tensor, nullptr);
+    graph_.nodes[node].tensor = static_cast<core::TensorId>(graph_.tensors.size());
+    graph_.tensors.push_back({{}, node});
   } else {
     node = graph_.add_node(facts.is_module ? NodeKind::module : NodeKind::object, object);
   }
@@ -108,7 +110,7 @@ NodeId Walker::add(PyObject* object) {
   return node;
 }
 
-// Not done when it is met: what it is made of lies all over memory, and by now has been asked for.
+// Not when the tensor is met: what it is made of lies all over memory, and by now has been asked for.
 void Walker::open_tensor(NodeId node) {
   Item& item = walk_.items[node];
   const auto replaced = walk_.replaced.find(node);
