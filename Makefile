@@ -24,10 +24,12 @@ test test-all: library
 	$(COMPILE) all
 	@$(PYTHON) scripts/test.py --build $(BUILD) $(if $(filter test-all,$@),--all)
 
+# make bench QUICK=1: fewer jobs and repetitions.
 bench: library
 	$(COMPILE) ramet_bench
-	$(BUILD)/benchmarks/cpp/ramet_bench
-	$(PYTHON) benchmarks/python/bench.py
+	@mkdir -p build/bench
+	$(BUILD)/benchmarks/cpp/ramet_bench --benchmark_out=build/bench/cpp.json $(if $(QUICK),--quick --benchmark_repetitions=5)
+	$(PYTHON) benchmarks/python/bench.py --cpp build/bench/cpp.json --out build/bench $(if $(QUICK),--quick)
 
 check: library
 	find include src tests examples/cpp benchmarks/cpp -name '*.h' -o -name '*.cpp' | xargs clang-format --dry-run -Werror
