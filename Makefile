@@ -32,10 +32,12 @@ asan tsan: setup
 	cmake --build --preset $@ --parallel $(JOBS)
 	@$(PYTHON) scripts/test.py --preset $@ --cpp
 
+# make bench QUICK=1: fewer jobs and repetitions.
 bench: library
 	$(COMPILE) ramet_bench
-	$(BUILD)/benchmarks/cpp/ramet_bench
-	$(PYTHON) benchmarks/python/bench.py
+	@mkdir -p build/bench
+	$(BUILD)/benchmarks/cpp/ramet_bench --benchmark_out=build/bench/cpp.json $(if $(QUICK),--quick --benchmark_repetitions=5)
+	$(PYTHON) benchmarks/python/bench.py --cpp build/bench/cpp.json --out build/bench $(if $(QUICK),--quick)
 
 check: library
 	find include src tests examples/cpp benchmarks/cpp -name '*.h' -o -name '*.cpp' | xargs clang-format --dry-run -Werror

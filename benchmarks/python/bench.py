@@ -1,186 +1,119 @@
-"""Ramet beside ``copy.deepcopy``: medians of one run, the two in turn.
+"""Ramet beside its peers, in one table: jobs in Python, and those of the C++ program, whose JSON is read.
 
-``held``: clones stay alive, so each needs fresh memory. ``dropped``: each is freed before the next is made.
-
-Of many small modules ``deepcopy`` sets off a full garbage collection at every second call or so, and then takes twice
-as long. A median shows one of the two cases, whichever was more frequent in the run; the ratio of means counts both.
+``held``: clones stay alive, so each needs fresh memory. ``dropped``: each is freed before the next is made, and the
+freeing counts. What a ratio compares is timed in turn. Writes the table's figures as JSON, and a picture.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import gc
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import json
+from pathlib import Path
 
-import torch
+import growth
+import jobs
+import plot
+import report
+import timing
+from report import Row
 from rich.console import Console
-from rich.table import Table
-from torch import nn
 
 import ramet
 
-# A torchvision made for another build of torch lacks two compiled operators; its models do not use them.
-TORCHVISION = torch.library.Library("torchvision", "DEF")
-TORCHVISION.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-TORCHVISION.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
-
-def tiny_layers() -> nn.Module:
-    return nn.Sequential(*[nn.Linear(8, 8) for _ in range(2000)])
-
-
-def tiny_bert() -> nn.Module:
-    from transformers import BertConfig, BertModel
-
-    return BertModel(
-        BertConfig(vocab_size=99, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=37)
-    )
-
-
-def tiny_t5() -> nn.Module:
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    return T5ForConditionalGeneration(T5Config(vocab_size=99, d_model=32, d_kv=8, d_ff=37, num_layers=3, num_heads=4))
-
-
-def resnet50() -> nn.Module:
-    from torchvision.models import resnet50 as make
-
-    return make()
-
-
-MODELS: dict[str, Callable[[], nn.Module]] = {
-    "2000 Linear(8, 8)": tiny_layers,
-    "tiny BERT": tiny_bert,
-    "tiny T5": tiny_t5,
-    "ResNet-50": resnet50,
-    "nn.Transformer": nn.Transformer,
-}
-
-
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    made = call()
-    return 1e3 * (time.perf_counter() - start), made
-
-
-class Spread(NamedTuple):
-    """Milliseconds of one call over a run."""
-
-    low: float
-    median: float
-    high: float
-    mean: float
-
-
-def spreads(calls: list[Callable[[], Any]], repeats: int, hold: bool) -> list[Spread]:
-    """Times each call `repeats` times, the calls made in turn."""
-    times: list[list[float]] = [[] for _ in calls]
-    held = []
-    for _ in range(repeats):
-        for call, taken in zip(calls, times, strict=True):
-            ms, made = timed(call)
-            taken.append(ms)
-            if hold:
-                held.append(made)
-            del made
-    return [Spread(*statistics.quantiles(taken, n=4), statistics.fmean(taken)) for taken in times]
-
-
-def in_cells(mine: Spread, theirs: Spread) -> list[str]:
-    """The cells of a table for two spreads: each median with its quartiles."""
-    return [text for it in (mine, theirs) for text in (f"{it.median:.2f}", f"{it.low:.2f}-{it.high:.2f}")]
-
-
-def in_pairs(first: list[nn.Module], second: list[nn.Module]) -> nn.Module:
-    """A model whose layers are tied two by two."""
-    for a, b in zip(first, second, strict=True):
-        b.weight = a.weight
-    return nn.ModuleList([nn.ModuleList(first), nn.ModuleList(second)])
-
-
-def parameters_in_pairs() -> nn.Module:
-    parameters = [nn.Parameter(torch.ones(8)) for _ in range(4000)]
-    return nn.ModuleList([nn.ParameterList(parameters), nn.ParameterList(parameters)])
-
-
-TIED: dict[str, Callable[[], nn.Module]] = {
-    "8000 names in 4000 ties, of 8000 modules": lambda: in_pairs(
-        [nn.Embedding(8, 8) for _ in range(4000)], [nn.Linear(8, 8, bias=False) for _ in range(4000)]
-    ),
-    "8000 names in 4000 ties, of 2 modules": parameters_in_pairs,
-}
-
-
-def catalogs(repeats: int) -> Table:
-    """The catalog beside accelerate's list of tied parameters; both give every tie as Python objects."""
-    from accelerate.utils import find_tied_parameters
-
-    table = Table("catalog", "Ramet ms", "quartiles", "accelerate ms", "quartiles", "ratio", "Ramet us a module")
-    for name, make in TIED.items():
-        model = make()
-        assert len(ramet.catalog(model)) == len(find_tied_parameters(model)) == 4000
-        calls = [lambda m=model: find_tied_parameters(m), lambda m=model: list(ramet.catalog(m))]
-        theirs, mine = spreads(calls, repeats, hold=False)
-        modules = sum(1 for _ in model.modules())
-        ratio, each = f"{theirs.median / mine.median:.1f}x", f"{1e3 * mine.median / modules:.2f}"
-        table.add_row(name, *in_cells(mine, theirs), ratio, each)
-    return table
-
-
-def growth(repeats: int) -> Table:
-    """Microseconds a module, from few to many, each with two small parameters."""
-    table = Table("modules", "share us", "copy us", "catalog us")
-    for count in (100, 1000, 10_000, 50_000):
-        model = nn.Sequential(*[nn.Linear(2, 2) for _ in range(count)])
-        jobs = [
-            lambda m=model: ramet.clone(m, share=True),
-            lambda m=model: ramet.clone(m),
-            lambda m=model: ramet.catalog(m),
-        ]
-        medians = [f"{1e3 * it.median / count:.2f}" for it in spreads(jobs, repeats, hold=False)]
-        table.add_row(str(count), *medians)
-    return table
-
-
-def clones_table(repeats_dropped: int, only: str | None) -> Table:
-    """Clones beside copy.deepcopy's."""
-    table = Table("model", "clones", "job", "Ramet ms", "quartiles", "deepcopy ms", "quartiles", "ratio", "of means")
-    for name, make in MODELS.items():
-        if only not in (None, name):
+def of_models(names: list[str], repeats: int) -> list[Row]:
+    rows = []
+    for name in names:
+        if growth.available() < 3.5 * jobs.LARGE.get(name, 0):
             continue
-        model = make()
-        for hold in True, False:
-            repeats = min(repeats_dropped, 7) if hold else repeats_dropped
-            calls = [
-                lambda m=model: copy.deepcopy(m),
-                lambda m=model: ramet.clone(m),
-                lambda m=model: ramet.clone(m, share=True),
-            ]
-            gc.collect()
-            theirs, *ours = spreads(calls, repeats, hold)
-            for job, mine in zip(("copy", "share=True"), ours, strict=True):
-                ratios = f"{theirs.median / mine.median:.1f}x", f"{theirs.mean / mine.mean:.1f}x"
-                table.add_row(name, "held" if hold else "dropped", job, *in_cells(mine, theirs), *ratios)
-    return table
+        model = jobs.MODELS[name]()
+        calls, nbytes = jobs.clones(model), jobs.nbytes_of(model)
+        turns = min(repeats, 5) if name in jobs.LONG else repeats
+        if nbytes < 1 << 30:
+            held = timing.held(calls, turns, nbytes)
+            rows += [Row("Python", name, "held", who, it) for who, it in held.items()]
+        dropped = timing.dropped(calls, turns)
+        rows += [Row("Python", name, "dropped", who, it) for who, it in dropped.items()]
+        del model, calls
+        gc.collect()
+    return rows
+
+
+def of_others(repeats: int) -> list[Row]:
+    rows = []
+    for count in 6, 48:
+        calls, job = jobs.several(count), f"clones(layer, {count})"
+        rows += [Row("Python", job, "dropped", who, it) for who, it in timing.dropped(calls, repeats).items()]
+    for name, make in jobs.TIED.items():
+        calls = jobs.catalogs(make())
+        rows += [Row("Python", name, "", who, it) for who, it in timing.dropped(calls, min(repeats, 7)).items()]
+    return rows
+
+
+def of_cpp(path: Path) -> list[Row]:
+    """The repetitions that the C++ program wrote; its names are job/who/clones."""
+    times: dict[tuple[str, str, str], list[float]] = {}
+    for entry in json.loads(path.read_text())["benchmarks"]:
+        if entry["run_type"] == "iteration":
+            job, who, clones = entry["name"].removesuffix("/manual_time").rsplit("/", 2)
+            times.setdefault((job, clones, who), []).append(entry["real_time"])
+    return [Row("C++", *key, timing.spread(taken)) for key, taken in times.items()]
+
+
+def series(rows: list[Row], kind: str) -> plot.Series:
+    """The points of a chart: of every contestant, by the number in the job's name."""
+    result: plot.Series = {}
+    limits: dict[float, float] = {}
+    for row in rows:
+        if not row.job.startswith(kind + " "):
+            continue
+        size = float(row.job.split()[1])
+        if row.who.startswith("limit"):
+            limits[size] = min(limits.get(size, row.spread.median), row.spread.median)
+        else:
+            result.setdefault(f"{row.who} ({row.front})", []).append((size, row.spread.median))
+    if limits:
+        result["memory: best copy of the same bytes"] = list(limits.items())
+    return {who: points for who, points in result.items() if points}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--only", choices=[*MODELS, "catalog", "growth"], help="one model, or one of the other tables")
+    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--quick", action="store_true", help="fewer jobs and repetitions: a minute or so")
+    parser.add_argument("--cpp", type=Path, help="what the C++ program wrote by --benchmark_out")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="the folder for bench.json and bench.svg")
     options = parser.parse_args()
+    before = report.machine()
+    limit = ramet.memory.set_limit(2 << 30)
+    repeats = 5 if options.quick else options.repeats
+    names = [name for name in jobs.MODELS if not (options.quick and name in jobs.LONG)]
+    grown = growth.rows(options.quick)
+    rows = of_models(names, repeats) + of_others(repeats) + grown
+    peaks = {} if options.quick else growth.peaks()
+    if options.cpp:
+        rows = of_cpp(options.cpp) + rows
+    ramet.memory.set_limit(limit)
     console = Console(width=130)
-    if options.only not in ("catalog", "growth"):
-        console.print(clones_table(options.repeats, options.only))
-    if options.only in (None, "catalog"):
-        console.print(catalogs(options.repeats))
-    if options.only in (None, "growth"):
-        console.print(growth(options.repeats))
+    console.print(report.table([row for row in rows if not row.job.startswith(("modules ", "MiB "))]))
+    console.print(report.table([row for row in rows if row.job.startswith(("modules ", "MiB "))]))
+    for name, ratio in peaks.items():
+        console.print(f"peak memory of a clone of {name}: {ratio:.3f} times its bytes")
+    options.out.mkdir(parents=True, exist_ok=True)
+    found = {
+        "machine": before,
+        "load after": report.machine()["load"],
+        "rows": [{**row._asdict(), "spread": row.spread._asdict()} for row in rows],
+        "peaks": peaks,
+    }
+    (options.out / "bench.json").write_text(json.dumps(found, indent=1) + "\n")
+    charts = [
+        ("Dropped clones, by bytes", "MiB", series(rows, "MiB")),
+        ("Dropped clones, by modules", "modules", series(rows, "modules")),
+    ]
+    (options.out / "bench.svg").write_text(plot.picture(charts))
+    console.print(f"{before}; load after: {found['load after']}; written: {options.out}/bench.json, bench.svg")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 ///
 /// Large pieces of clones' memory are mappings of their own. A freed one stays mapped in a cache of the process, up to
 /// a limit: what takes time in a fresh clone is the system clearing its pages, not the copying. The system may take
-/// cached pages back whenever it needs them. Everything here may be called from several threads at once, and in a child
-/// after a fork.
+/// cached pages back whenever it needs them, but for the latest 256 MiB. Everything here may be called from several
+/// threads at once, and in a child after a fork.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,8 @@
 """The memory that dropped clones leave behind, kept warm for the next.
 
 What takes time in a fresh clone of a big model is the system clearing its pages, not the copying. So the memory of
-dropped clones stays with the process, up to a limit; the system may take it back whenever it needs it. The words are
-those of ``torch.cuda``. Everything here may be called from several threads at once.
+dropped clones stays with the process, up to a limit; the system may take it back whenever it needs it, but for the
+latest 256 MiB. The words are those of ``torch.cuda``. Everything here may be called from several threads at once.
 """
 
 from typing import NamedTuple

@@ -1,5 +1,5 @@
-/// A cache of freed mappings: best fit, oldest out first when the limit is reached. On Linux a freed mapping is marked
-/// so that the kernel may take its pages without writing them anywhere. Elsewhere, and where RAMET_PLAIN_MEMORY is
+/// A cache of freed mappings: best fit, oldest out first when the limit is reached. On Linux the older ones are marked
+/// so that the kernel may take their pages without writing them anywhere. Elsewhere, and where RAMET_PLAIN_MEMORY is
 /// defined, what is cached are plain allocations. With a limit of 0 all memory is the heap's.
 #include "core/pool.h"
 
@@ -34,6 +34,10 @@ std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to *
 
 /// Smaller pieces come from the heap: the page faults saved would not pay for the system calls.
 constexpr std::size_t smallest_mapping = std::size_t{256} << 10;
+
+/// So many bytes of what was freed last are not given to the kernel to take. Telling it interrupts the other
+/// processors, once a piece: half as long as the copy, where a clone is dropped for each that is made.
+constexpr std::size_t most_hot = std::size_t{256} << 20;
 
 void* from_heap(std::size_t bytes) { return ::operator new (bytes, std::align_val_t{alignment}, std::nothrow); }
 void to_heap(void* memory) { ::operator delete (memory, std::align_val_t{alignment}); }
@@ -100,10 +104,11 @@ class Pool {
     {
       const std::scoped_lock lock(mutex);
       off = limit_ == 0;
-      const auto found = by_size_.lower_bound(whole);
-      if (found != by_size_.end() && found->first <= most_for(whole)) {
-        const Freed freed = *found->second;
-        drop(found->second);
+      const auto fits = by_size_.lower_bound(whole);
+      if (fits != by_size_.end() && fits->first <= most_for(whole)) {
+        const auto latest = std::prev(by_size_.upper_bound(fits->first));
+        const Freed freed = *latest->second;
+        drop(latest->second);
         in_use_ += freed.bytes;
         ++reused_;
         return {freed.memory, freed.bytes, true};
@@ -128,7 +133,7 @@ class Pool {
     if (bytes > limit_) return unmap(memory, bytes);
     shrink_to(limit_ - bytes);
     try {
-      freed_.push_back({memory, bytes, {}});
+      freed_.push_back({memory, bytes, {}, true});
     } catch (const std::bad_alloc&) {
       return unmap(memory, bytes);
     }
@@ -138,8 +143,13 @@ class Pool {
       freed_.pop_back();
       return unmap(memory, bytes);
     }
-    may_be_taken(memory, bytes);
     cached_ += bytes;
+    if (first_hot_ == freed_.end()) first_hot_ = std::prev(freed_.end());
+    for (hot_ += bytes; hot_ > most_hot; ++first_hot_) {
+      hot_ -= first_hot_->bytes;
+      first_hot_->hot = false;
+      may_be_taken(first_hot_->memory, first_hot_->bytes);
+    }
   }
 
   void empty_cache() {
@@ -169,6 +179,7 @@ class Pool {
     void* memory;
     std::size_t bytes;
     BySize::iterator place;
+    bool hot;  ///< The kernel may not take it yet.
   };
 
   /// What a piece of `bytes` may have at most: a larger one would hold memory that nothing uses.
@@ -179,6 +190,8 @@ class Pool {
 
   void drop(Order::iterator freed) {
     cached_ -= freed->bytes;
+    if (freed->hot) hot_ -= freed->bytes;
+    if (freed == first_hot_) ++first_hot_;
     by_size_.erase(freed->place);
     freed_.erase(freed);
   }
@@ -191,9 +204,10 @@ class Pool {
     }
   }
 
-  Order freed_;  // oldest first
+  Order freed_;                               // oldest first
+  Order::iterator first_hot_ = freed_.end();  // and all that follow
   BySize by_size_;
-  std::size_t limit_, in_use_ = 0, cached_ = 0, mapped_ = 0, reused_ = 0;
+  std::size_t limit_, in_use_ = 0, cached_ = 0, hot_ = 0, mapped_ = 0, reused_ = 0;
 };
 
 /// Never destroyed: tensors may be freed after any static object.

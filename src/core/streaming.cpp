@@ -15,7 +15,6 @@ void copy_streaming(void* to, const void* from, std::size_t bytes) {
   auto* target = static_cast<char*>(to);
   const auto* source = static_cast<const char*>(from);
   for (; bytes >= line; target += line, source += line, bytes -= line) {
-    _mm_prefetch(source + 8 * line, _MM_HINT_NTA);
     const auto* in = reinterpret_cast<const __m128i*>(source);
     auto* out = reinterpret_cast<__m128i*>(target);
     const __m128i a = _mm_loadu_si128(in), b = _mm_loadu_si128(in + 1), c = _mm_loadu_si128(in + 2),

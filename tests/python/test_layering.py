@@ -21,7 +21,7 @@ STAGES = [
     {"catalog", "overlap", "runs"},
     {"rules"},
     {"untie"},
-    {"memory", "pool", "streaming", "copies", "slices"},
+    {"memory", "pool", "streaming", "copies", "slices", "transfers"},
     {"lazy"},
     {"plan", "blocks", "claims", "conversions"},
     {"changes", "references"},
