@@ -102,13 +102,24 @@ def lazy() -> list[list[str]]:
     ]
 
 
+def differentiable() -> list[list[str]]:
+    own = [tensor(SOURCE, "source"), memory(SOURCE, "source"), tensor(CLONE, "clone", grad=""), memory(CLONE, "clone")]
+    flow = [arrow(CLONE - 66, TENSOR + 14, SOURCE + 68, TENSOR + 14, "flow")]
+    return [panel(*own, flow, caption="differentiable: gradients flow to the source")]
+
+
+def init() -> list[list[str]]:
+    own = [tensor(SOURCE, "source"), memory(SOURCE, "source"), tensor(CLONE, "clone")]
+    return [panel(*own, memory(CLONE, "fresh", values="fresh values"), caption="init: nothing in common, nor in value")]
+
+
 def meta() -> list[list[str]]:
     own = [tensor(SOURCE, "source"), memory(SOURCE, "source"), tensor(CLONE, "none", grad="")]
     nothing = [text(CLONE, MEMORY + 17, "no memory", "small")]
     return [panel(*own, nothing, caption="meta: shape, dtype and ties; no values")]
 
 
-MODES = [copy, share, alias, lazy, meta]
+MODES = [copy, share, alias, lazy, differentiable, init, meta]
 
 
 def svg(mode: str, panels: list[list[str]]) -> str:

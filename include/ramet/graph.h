@@ -58,6 +58,7 @@ struct Tensor {
   uint32_t part = 0;           ///< Tensors of different parts never tie: untie made them.
   bool opaque = false;         ///< The front clones it by itself (a tensor subclass): materialize leaves it undefined.
   bool follows_dtype = false;  ///< Of what it follows; else only the device.
+  bool trained = false;        ///< An optimizer of the session steps it.
   TensorId follows = none;     ///< An optimizer's state: its parameter, with which it moves.
 };
 

@@ -14,8 +14,9 @@ namespace ramet::core {
 /// dtype, device, conj and neg bits and requires_grad, where the plan says nothing else of them; tensors over one
 /// storage stay so. lazy: the same, except that a storage holds the source's memory until either is written. alias: a
 /// leaf of its own, with a version counter of its own, over the source's storage. meta: as copy, on the meta device.
-/// Opaque tensors are left undefined unless shared. The source is never changed. Needs no GIL, and may be called
-/// without it.
+/// differentiable: as copy, but what stands for a tensor that requires grad is no leaf: autograd knows it, and all
+/// others of its clone, as the result of one operation on the source's. Opaque tensors are left undefined unless
+/// shared. The source is never changed. Needs no GIL, and may be called without it.
 std::vector<std::vector<at::Tensor>> materialize(const Graph& graph, const Plan& plan, std::size_t n);
 
 }  // namespace ramet::core

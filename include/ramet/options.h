@@ -29,6 +29,23 @@ class CloneOptions {
   CloneOptions& lazy(Selector where) { return mode(core::Mode::lazy, {std::move(where)}); }
   CloneOptions& lazy(Selectors where) { return mode(core::Mode::lazy, where); }
 
+  /// Tensors that get copies which autograd links to the source's: what flows back to them goes on to those. They are
+  /// no leaves: step with `ramet::assign`, not with an optimizer. What does not require grad is copied.
+  CloneOptions& differentiable(Selector where) { return mode(core::Mode::differentiable, {std::move(where)}); }
+  CloneOptions& differentiable(Selectors where) { return mode(core::Mode::differentiable, where); }
+
+  /// Tensors that get fresh values, by the `reset_parameters()` (else `_reset_parameters()`) of the modules that own
+  /// them, or by `initializer`. All names of a tied tensor must be named.
+  CloneOptions& init(Selector where) { return mode(core::Mode::init, {std::move(where)}); }
+  CloneOptions& init(Selectors where) { return mode(core::Mode::init, where); }
+
+  /// What initialises a module for `init`, in place of its own `reset_parameters()`. Called with a scratch copy of each
+  /// module that owns a tensor to be initialised, the inner ones first; what else it writes is dropped.
+  CloneOptions& initializer(std::function<void(torch::nn::Module&)> initialise) {
+    initializer_ = std::move(initialise);
+    return *this;
+  }
+
   /// Tensors that get no values: they stand on the meta device, ties included.
   CloneOptions& meta(Selector where) { return mode(core::Mode::meta, {std::move(where)}); }
   CloneOptions& meta(Selectors where) { return mode(core::Mode::meta, where); }
@@ -99,6 +116,7 @@ class CloneOptions {
   bool grads() const { return grads_; }
   const std::optional<at::Device>& device() const { return device_; }
   const std::optional<at::ScalarType>& dtype() const { return dtype_; }
+  const std::function<void(torch::nn::Module&)>& initializer() const { return initializer_; }
   const torch::nn::Module* within() const { return within_; }
   bool check() const { return check_; }
 
@@ -113,6 +131,7 @@ class CloneOptions {
   bool grads_ = false;
   std::optional<at::Device> device_;
   std::optional<at::ScalarType> dtype_;
+  std::function<void(torch::nn::Module&)> initializer_;
   const torch::nn::Module* within_ = nullptr;
 #ifdef NDEBUG
   bool check_ = false;

@@ -33,9 +33,10 @@ struct Block {
 /// What becomes of one tensor.
 struct Decision {
   Mode mode = Mode::copy;
-  bool held = false;             ///< Beneath a kept module, or kept itself: the source's own tensor.
-  RuleId rule = none;            ///< The rule that decided; `none` for the default.
-  uint32_t freeze = none;        ///< The selection of Rules::freeze that names it.
+  bool held = false;       ///< Beneath a kept module, or kept itself: the source's own tensor.
+  bool trains = false;     ///< Requires grad, though the source's is no leaf: a parameter slot of the source holds it.
+  RuleId rule = none;      ///< The rule that decided; `none` for the default.
+  uint32_t freeze = none;  ///< The selection of Rules::freeze that names it.
   const char* copied = nullptr;  ///< Why it is copied although its rule says lazy.
   BlockId block = none;          ///< For what is made of bytes; `none`: shared, aliased, or cloned by its own means.
   int64_t offset = 0;            ///< Of its first element in the block, in bytes.
@@ -47,6 +48,7 @@ struct Plan {
   std::vector<Decision> tensors;  ///< By TensorId.
   std::vector<Block> blocks;
   std::vector<Range> ranges;
+  std::vector<NodeId> init;  ///< The modules to be initialised (see init.h), in order: children before their parents.
   std::optional<at::Device> device;
   bool grads = false;  ///< Copies get copies of the gradients.
 };
@@ -57,9 +59,10 @@ struct Plan {
 /// the highest rank decides for one slot of a tensor holds for all that are tied to it, views included. A storage of
 /// which less than half is in use is compacted to the ranges that are. What untie made (a tensor of a part of its own)
 /// is copied where its rule would share or alias it; what cannot be lazy is copied, and Decision::copied says why.
-/// Throws PlanError for rules that disagree, with every path and both rules, and for freeze, grads, device and dtype
-/// where they cannot apply; UncloneableError for a refused node that no boundary holds. Pure: safe to call at once from
-/// several threads.
+/// Throws PlanError for rules that disagree, with every path and both rules, and for modes, freeze, grads, device and
+/// dtype where they cannot apply; UncloneableError for a refused node that no boundary holds. Pure, but for this: what
+/// is differentiable must be planned, and cloned, where gradients are enabled. Safe to call at once from several
+/// threads.
 Plan plan(const Graph& graph, const Catalog& catalog, const Rules& rules);
 
 /// The slots with a tensor that at least one of the rules' modes names, whichever rule wins.

@@ -13,6 +13,8 @@ struct ModuleType {
   std::shared_ptr<torch::nn::Module> (*copy)(const torch::nn::Module& module) = nullptr;
   /// Shows the listed members.
   void (*visit)(torch::nn::Module& module, Visitor& visitor) = nullptr;
+  /// Calls its reset_parameters, else its _reset_parameters; null if it has neither.
+  void (*initialise)(torch::nn::Module& module) = nullptr;
   /// Rebinds an AnyModule made with this static type; null if an AnyModule cannot hold it.
   void (*rebind)(torch::nn::AnyModule& any, const std::shared_ptr<torch::nn::Module>& module) = nullptr;
 };
@@ -63,6 +65,11 @@ ModuleType module_type() {
     };
   }
   result.visit = [](torch::nn::Module& module, Visitor& visitor) { show_listed(static_cast<T&>(module), visitor); };
+  if constexpr (requires(T & module) { module.reset_parameters(); }) {
+    result.initialise = [](torch::nn::Module& module) { static_cast<T&>(module).reset_parameters(); };
+  } else if constexpr (requires(T & module) { module._reset_parameters(); }) {
+    result.initialise = [](torch::nn::Module& module) { static_cast<T&>(module)._reset_parameters(); };
+  }
   if constexpr (AnyCanHold<T>) {
     result.rebind = [](torch::nn::AnyModule& any, const std::shared_ptr<torch::nn::Module>& module) {
       any = torch::nn::AnyModule(std::static_pointer_cast<T>(module));

@@ -16,6 +16,11 @@ namespace ramet::core {
 /// What a tensor slot of the clone gets. The words are those of docs/concepts.md.
 enum class Mode : uint8_t { copy, share, alias, lazy, differentiable, init, meta };
 
+/// Whether what is written to the clone's tensor never shows in the source's, and both have values.
+inline bool has_own_values(Mode mode) {
+  return mode == Mode::copy || mode == Mode::lazy || mode == Mode::differentiable || mode == Mode::init;
+}
+
 /// "copy", "share", ...
 std::string_view to_string(Mode mode);
 
@@ -44,6 +49,8 @@ struct Rules {
   bool grads = false;                ///< Copies have copies of the gradients too.
   std::optional<at::Device> device;  ///< Where registered tensors of the clone's own go, ...
   std::optional<at::ScalarType> dtype;  ///< ... and what they become, if they are floating or complex.
+  bool initializer = false;             ///< The user gives one for init, which suits every module; else there are ...
+  std::vector<NodeId> resets;           ///< ... those that modules have of their own.
 };
 
 /// `True`: every parameter and buffer.

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ramet import _C
-from ramet._rules import Device, Grads, Keep, Rule, Untie, requested
+from ramet._rules import Device, Grads, Initializer, Keep, Rule, Untie, requested
 
 _Source = TypeVar("_Source")
 
@@ -19,11 +19,14 @@ def clone(
     share: Rule = None,
     alias: Rule = None,
     lazy: Rule = None,
+    differentiable: Rule = None,
+    init: Rule = None,
     meta: Rule = None,
     keep: Keep = None,
     freeze: Rule = None,
     untie: Untie = None,
     grads: Grads = "drop",
+    initializer: Initializer = None,
     within: nn.Module | None = None,
     device: Device = None,
     dtype: torch.dtype | None = None,
@@ -33,8 +36,8 @@ def clone(
 
     Without rules nothing is shared: every parameter and buffer is copied, with its dtype, device, shape and strides;
     what is tied within the source (one tensor or module under two names, views of one storage) is tied in the clone in
-    the same way. Plain state is deep-copied. No constructor or initialiser runs, the random state does not advance, and
-    the source is never changed.
+    the same way. Plain state is deep-copied. No constructor runs, and no initialiser unless ``init`` asks for it, the
+    random state does not advance otherwise, and the source is never changed.
 
     Rules name tensors by *selectors*, from the widest to the narrowest: ``True`` (every parameter and buffer), a kind
     (``nn.Parameter``, ``nn.Buffer``), a module type, a module (by path or as an object), a glob (``*`` crosses dots) or
@@ -53,6 +56,11 @@ def clone(
         lazy: selectors of tensors that get the source's memory until either side first writes to it, and then memory of
             their own: copy on write. What cannot be (on other devices; memory of neither torch's CPU allocator nor
             ours; what changes device or dtype) is copied, and ``ramet.plan`` says so.
+        differentiable: selectors of tensors that get copies which autograd links to the source's: gradients, of any
+            order, flow back to those. They are plain tensors and no leaves, in parameter slots too: step with
+            ``assign``, not with an optimizer. What does not require grad is copied.
+        init: selectors of tensors that get fresh values, by the ``reset_parameters`` (else ``_reset_parameters``) of
+            the modules that own them, or by ``initializer``. All names of a tied tensor must be named.
         meta: selectors of tensors that get none of the values: they stand on the meta device, ties included.
         keep: paths, globs or objects whose slots hold the source's very object, uncloned: a module with all beneath it,
             a tensor, or plain state (a counter, a cache, a lock).
@@ -60,6 +68,9 @@ def clone(
         untie: paths or globs of tied slots that get a tensor (a module) of their own, or ``True`` for every tie. What
             would be shared or aliased there is copied.
         grads: ``"copy"`` copies ``.grad`` along with what is copied or lazy.
+        initializer: what initialises a module for ``init``, in place of its own ``reset_parameters``: a transformers
+            model's ``_init_weights``, say. Called with a scratch copy of each module that owns a tensor to be
+            initialised, the inner ones first; what else it writes is dropped.
         within: a module that ``source`` is a part of: what is registered elsewhere in it stays its own where ``source``
             refers to it (tied tensors, back-references). Without it such things come along as copies.
         device: where the clone's own parameters and buffers go, with what is tied to them, on the way.
@@ -101,11 +112,14 @@ def clone(
         share=share,
         alias=alias,
         lazy=lazy,
+        differentiable=differentiable,
+        init=init,
         meta=meta,
         keep=keep,
         freeze=freeze,
         untie=untie,
         grads=grads,
+        initializer=initializer,
         within=within,
         device=device,
         dtype=dtype,
@@ -123,11 +137,14 @@ def clones(
     share: Rule = None,
     alias: Rule = None,
     lazy: Rule = None,
+    differentiable: Rule = None,
+    init: Rule = None,
     meta: Rule = None,
     keep: Keep = None,
     freeze: Rule = None,
     untie: Untie = None,
     grads: Grads = "drop",
+    initializer: Initializer = None,
     within: nn.Module | None = None,
     device: Device = None,
     dtype: torch.dtype | None = None,
@@ -141,11 +158,14 @@ def clones(
         share: as for ``clone``; all clones share with the source, and so with each other.
         alias: as for ``clone``.
         lazy: as for ``clone``.
+        differentiable: as for ``clone``; gradients from all clones add up in the source.
+        init: as for ``clone``; each clone has values of its own, drawn for one clone after the other.
         meta: as for ``clone``.
         keep: as for ``clone``.
         freeze: as for ``clone``.
         untie: as for ``clone``.
         grads: as for ``clone``.
+        initializer: as for ``clone``.
         within: as for ``clone``.
         device: as for ``clone``.
         dtype: as for ``clone``.
@@ -176,11 +196,14 @@ def clones(
         share=share,
         alias=alias,
         lazy=lazy,
+        differentiable=differentiable,
+        init=init,
         meta=meta,
         keep=keep,
         freeze=freeze,
         untie=untie,
         grads=grads,
+        initializer=initializer,
         within=within,
         device=device,
         dtype=dtype,

@@ -7,14 +7,15 @@ import torch
 from torch import nn
 
 from ramet import _C
-from ramet._rules import Device, Grads, Keep, Rule, Untie, requested
+from ramet._rules import Device, Grads, Initializer, Keep, Rule, Untie, requested
 
 
 class Decision(NamedTuple):
     """What a slot of the clone gets.
 
     Attributes:
-        mode: ``"copy"``, ``"share"``, ``"alias"``, ``"lazy"``, ``"meta"``, or ``"keep"``.
+        mode: ``"copy"``, ``"share"``, ``"alias"``, ``"lazy"``, ``"differentiable"``, ``"init"``, ``"meta"``, or
+            ``"keep"``.
         why: the rule that decided, as in ``share='encoder'``, followed by the reason where it says lazy and a copy is
             made; ``"default"`` if none did, ``"untied"`` where untying made a copy of it, ``"tied to what is kept"``
             where a tie or ``within`` leaves it the source's own.
@@ -66,11 +67,14 @@ def plan(
     share: Rule = None,
     alias: Rule = None,
     lazy: Rule = None,
+    differentiable: Rule = None,
+    init: Rule = None,
     meta: Rule = None,
     keep: Keep = None,
     freeze: Rule = None,
     untie: Untie = None,
     grads: Grads = "drop",
+    initializer: Initializer = None,
     within: nn.Module | None = None,
     device: Device = None,
     dtype: torch.dtype | None = None,
@@ -83,11 +87,14 @@ def plan(
         share: as for ``clone``.
         alias: as for ``clone``.
         lazy: as for ``clone``.
+        differentiable: as for ``clone``.
+        init: as for ``clone``; nothing is initialised.
         meta: as for ``clone``.
         keep: as for ``clone``.
         freeze: as for ``clone``.
         untie: as for ``clone``.
         grads: as for ``clone``.
+        initializer: as for ``clone``; not called.
         within: as for ``clone``.
         device: as for ``clone``.
         dtype: as for ``clone``.
@@ -116,11 +123,14 @@ def plan(
         share=share,
         alias=alias,
         lazy=lazy,
+        differentiable=differentiable,
+        init=init,
         meta=meta,
         keep=keep,
         freeze=freeze,
         untie=untie,
         grads=grads,
+        initializer=initializer,
         within=within,
         device=device,
         dtype=dtype,

@@ -23,6 +23,9 @@ Keep: TypeAlias = object
 # untie takes paths and globs, or True.
 Untie: TypeAlias = bool | str | Sequence[str] | None
 
+# What initialises a module in place.
+Initializer: TypeAlias = Callable[[nn.Module], object] | None
+
 Grads: TypeAlias = Literal["drop", "copy"]
 Device: TypeAlias = torch.device | str | int | None
 

@@ -129,7 +129,7 @@ void lay_out(const Graph& graph, Plan& plan) {
     if (id + 8 < graph.tensors.size()) fetch_storage(graph.tensors[id + 8].value);
     if (decision.mode == Mode::lazy) decision.copied = why_not_lazy(tensor, decision);
     if (decision.copied != nullptr) decision.mode = Mode::copy;
-    const bool made = decision.mode == Mode::copy || decision.mode == Mode::meta || decision.mode == Mode::lazy;
+    const bool made = has_own_values(decision.mode) || decision.mode == Mode::meta;
     if (!made || tensor.opaque || !has_bytes(tensor.value)) continue;
     const c10::Storage& storage = tensor.value.unsafeGetTensorImpl()->unsafe_storage();
     const Target target = target_of(plan, tensor, decision);

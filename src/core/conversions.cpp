@@ -48,6 +48,9 @@ class Converter {
     if (moves && rules_.device->is_meta() && !has_bytes(value)) {
       refuse(id, "it is sparse or quantized, and has more to it than shape and dtype: move the clone by .to() instead");
     }
+    if (moves && value.is_meta() && decision.mode != Mode::init) {
+      refuse(id, "it has no values to bring along: give it some by init, or load them into a clone that stays on meta");
+    }
     if (casts && at::isComplexType(value.scalar_type()) && !at::isComplexType(*rules_.dtype)) {
       refuse(id, "it is complex, and would lose its imaginary part: use a complex dtype");
     }

@@ -3,12 +3,14 @@
 #include <ATen/ops/_empty_per_channel_affine_quantized.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
+#include <ATen/ops/zero.h>
 #include <ramet/arena.h>
 #include <ramet/catalog.h>
 #include <ramet/materialize.h>
 
 #include <cstring>
 
+#include "core/autograd.h"
 #include "core/fetch.h"
 
 namespace ramet::core {
@@ -52,7 +54,9 @@ at::Tensor cloned(const at::Tensor& source, const Plan& plan, const Decision& de
   const at::ScalarType dtype = decision.dtype == at::ScalarType::Undefined ? source.scalar_type() : decision.dtype;
   if (source.is_meta() && source.layout() == at::kStrided) {
     const at::TensorOptions options = source.options().requires_grad(false).dtype(dtype);
-    return at::empty_strided(source.sizes(), source.strides(), options);
+    if (!decision.moves) return at::empty_strided(source.sizes(), source.strides(), options);
+    return at::empty_strided(source.sizes(), source.strides(), options.device(*plan.device))
+        .zero_();  // see plan_scratch
   }
   if (source.is_quantized() && source.qscheme() == at::kPerChannelAffineFloatQParams) return cloned_by_channel(source);
   if (!decision.moves && dtype == source.scalar_type()) return source.detach().clone();
@@ -88,7 +92,8 @@ at::Tensor make(const Tensor& tensor, const Plan& plan, const Decision& decision
                       : decision.block == none     ? cloned(tensor.value, plan, decision)
                                                    : over(std::move(storage), decision, tensor.value);
   const bool leaf = tensor.value.is_leaf();
-  if (leaf && decision.freeze == none && tensor.value.requires_grad()) result.set_requires_grad(true);
+  const bool trains = decision.trains || (leaf && tensor.value.requires_grad());
+  if (trains && decision.freeze == none && decision.mode != Mode::differentiable) result.set_requires_grad(true);
   const bool own_values = decision.mode == Mode::copy || decision.mode == Mode::lazy;
   if (plan.grads && own_values && leaf && tensor.value.grad().defined()) {
     result.mutable_grad() =
@@ -117,6 +122,7 @@ std::vector<std::vector<at::Tensor>> materialize(const Graph& graph, const Plan&
       const Decision& decision = plan.tensors[id];
       result[i].push_back(make(graph.tensors[id], plan, decision, storage_of(decision.block)));
     }
+    connect(graph, plan, result[i]);
   }
   return result;
 }

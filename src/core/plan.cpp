@@ -7,6 +7,8 @@
 #include "core/blocks.h"
 #include "core/claims.h"
 #include "core/conversions.h"
+#include "core/differentiable.h"
+#include "core/init.h"
 
 namespace ramet::core {
 namespace {
@@ -127,6 +129,8 @@ class Verdicts {
     throw_tied(group);
   }
 
+  const Claims& claims() const { return claims_; }
+
  private:
   TensorId group_of(SlotId slot) const { return catalog_.groups[graph_.nodes[graph_.slots[slot].target].tensor]; }
   Rank rank(RuleId rule) const { return rules_[rule].where.rank; }
@@ -178,14 +182,26 @@ std::string path_of_tensor(const Graph& graph, TensorId id) { return path_toward
 void check_modes(const Graph& graph, const Plan& plan, const Rules& rules) {
   for (TensorId id = 0; id < graph.tensors.size(); ++id) {
     const Mode mode = plan.tensors[id].mode;
-    if (mode != Mode::alias && mode != Mode::meta) continue;
+    if (mode == Mode::copy || mode == Mode::share || mode == Mode::lazy) continue;
     const Tensor& tensor = graph.tensors[id];
+    if (mode == Mode::differentiable && !tensor.value.requires_grad()) continue;  // a copy like any other
     const bool can = !tensor.opaque && (mode == Mode::alias || has_bytes(tensor.value) || tensor.value.is_meta());
     if (can) continue;
     throw PlanError("clone: slot '" + path_of_tensor(graph, id) +
                     "': " + rule_text(rules.modes[plan.tensors[id].rule]) + " cannot apply to it: " +
                     (tensor.opaque ? "it is of a tensor subclass that clones itself" : "it is sparse or quantized") +
                     "; name it in copy or share, by its exact path");
+  }
+}
+
+/// What autograd has computed and a parameter slot holds, as in a differentiable clone, is a parameter again in a clone
+/// that has its own of it.
+void mark_trained(const Graph& graph, Plan& plan) {
+  for (const Slot& slot : graph.slots) {
+    if (slot.kind != SlotKind::parameter || slot.target == none) continue;
+    const TensorId id = graph.nodes[slot.target].tensor;
+    const at::Tensor& value = graph.tensors[id].value;
+    if (plan.tensors[id].mode != Mode::share && !value.is_leaf()) plan.tensors[id].trains = value.requires_grad();
   }
 }
 
@@ -273,9 +289,12 @@ Plan plan(const Graph& graph, const Catalog& catalog, const Rules& rules) {
   }
   if (verdicts) follow_parameters(graph, catalog, result);
   if (verdicts) check_modes(graph, result, rules);
+  if (verdicts || rules.initializer) plan_init(graph, catalog, verdicts ? &verdicts->claims() : nullptr, rules, result);
+  mark_trained(graph, result);
   freeze(graph, rules, result);
   result.grads = rules.grads;
   if (rules.grads) check_grads(graph, result, rules);
+  if (verdicts) check_differentiable(graph, catalog, rules, result);
   if (rules.device || rules.dtype) convert(graph, catalog, rules, result);
   lay_out(graph, result);
   return result;

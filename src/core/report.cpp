@@ -140,9 +140,9 @@ class Bytes {
     const at::Tensor& value = graph_.tensors[id].value;
     // A wrapper's sizes are not looked at: asking may run user code.
     const bool counted = std::exchange(tensors_[id], 1);
-    const bool own_values = decision.mode == core::Mode::copy || decision.mode == core::Mode::lazy;
-    if (!own_values || counted || graph_.tensors[id].opaque) return 0;
-    return own(decision, value) + (plan_.grads ? grad(decision, value) : 0);
+    if (!core::has_own_values(decision.mode) || counted || graph_.tensors[id].opaque) return 0;
+    const bool with_grad = plan_.grads && decision.mode != core::Mode::differentiable;
+    return own(decision, value) + (with_grad ? grad(decision, value) : 0);
   }
 
  private:

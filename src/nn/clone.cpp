@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "nn/forgotten.h"
+#include "nn/initialise.h"
 #include "nn/optimizers.h"
 #include "nn/rebuild.h"
 
@@ -154,6 +155,8 @@ struct Planned {
     rules.grads = options.grads();
     rules.device = options.device();
     rules.dtype = options.dtype();
+    rules.initializer = options.initializer() != nullptr;
+    if (!rules.initializer) find_resets();
     check_dtype();
     if (rules.device) at::empty({0}, at::TensorOptions().device(*rules.device));  // throws, and now, if it is not there
     core::Catalog catalog;
@@ -181,6 +184,15 @@ struct Planned {
       throw PlanError("clone: slot '" + core::Paths(walk.graph).path_of(node) +
                       "': keep names an optimizer, which the clone would then have no way to hold; leave it out of the "
                       "session");
+    }
+  }
+
+  void find_resets() {
+    const auto is_init = [](const core::Rule& rule) { return rule.mode == core::Mode::init; };
+    if (std::none_of(rules.modes.begin(), rules.modes.end(), is_init)) return;
+    for (NodeId node = 0; node < walk.items.size(); ++node) {
+      const detail::ModuleType* type = walk.items[node].type;
+      if (type != nullptr && type->initialise != nullptr) rules.resets.push_back(node);
     }
   }
 
@@ -264,7 +276,10 @@ std::vector<std::vector<detail::Made>> detail::clone(const Source& source, std::
   if (options.check()) forgotten.emplace(planned.walk, planned.plan);
   std::vector<std::vector<Made>> result;
   const auto clones = core::materialize(planned.walk.graph, planned.plan, n);
-  for (const std::vector<at::Tensor>& tensors : clones) result.push_back(Collector(planned.walk, tensors).run(source));
+  for (const std::vector<at::Tensor>& tensors : clones) {
+    if (!planned.plan.init.empty()) nn::initialise(planned.walk, planned.plan, options.initializer(), tensors);
+    result.push_back(Collector(planned.walk, tensors).run(source));
+  }
   if (forgotten && n > 0) forgotten->check(clones[0]);
   return result;
 }

@@ -5,6 +5,7 @@
 #include <c10/util/Type.h>
 #include <ramet/errors.h>
 #include <ramet/paths.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <chrono>
 #include <thread>
@@ -77,6 +78,10 @@ Copy copy_of(const Walk& walk, NodeId node) {
   return result;
 }
 
+std::shared_ptr<const void> accumulator(const at::Tensor& tensor) {
+  return std::make_shared<torch::autograd::Edge>(torch::autograd::impl::gradient_edge(tensor));
+}
+
 std::string named(const core::Paths& paths, NodeId node) {
   const std::string path = paths.path_of(node);
   return path.empty() ? "the source itself" : "'" + path + "'";
@@ -93,6 +98,9 @@ Forgotten::Forgotten(const Walk& walk, const core::Plan& plan) : walk_(walk) {
     const bool own =
         tensor == core::none ? walk.items[node].module != nullptr : plan.tensors[tensor].mode != core::Mode::share;
     if (own) uses_.emplace_back(node, 0);
+    if (own && tensor != core::none && plan.tensors[tensor].mode == core::Mode::differentiable) {
+      accumulators_.push_back(accumulator(walk.graph.tensors[tensor].value));
+    }
   }
   recount();
 }

@@ -28,6 +28,7 @@ class Forgotten {
 
   const Walk& walk_;
   std::vector<std::pair<core::NodeId, std::size_t>> uses_;  // of each that is still suspected
+  std::vector<std::shared_ptr<const void>> accumulators_;   // autograd's, which use the tensors that gradients go to
 };
 
 }  // namespace ramet::nn

@@ -212,6 +212,7 @@ class Walker final : public Visitor {
     for (std::size_t i = 0; i < parts.groups.size(); ++i) {
       for (std::size_t k = 0; k < parts.groups[i].size(); ++k) {
         parameters.push_back(visit(parts.groups[i][k]));
+        graph_.tensors[graph_.nodes[parameters.back()].tensor].trained = true;
         graph_.add_slot(params_nodes[i], SlotKind::state, graph_.add_name(std::to_string(k)), parameters.back());
       }
     }

@@ -11,6 +11,7 @@
 
 #include "python/boundary.h"
 #include "python/collection.h"
+#include "python/initialise.h"
 #include "python/inplace.h"
 #include "python/rebuild.h"
 #include "python/relation.h"
@@ -27,8 +28,8 @@ Requests requests_of(const py::dict& given) {
   };
   Requests result;
   if (given.empty()) return result;
-  for (const core::Mode mode :
-       {core::Mode::copy, core::Mode::share, core::Mode::alias, core::Mode::lazy, core::Mode::meta}) {
+  for (const core::Mode mode : {core::Mode::copy, core::Mode::share, core::Mode::alias, core::Mode::lazy,
+                                core::Mode::differentiable, core::Mode::init, core::Mode::meta}) {
     const std::string_view name = to_string(mode);
     if (py::object where = option(name); !where.is_none()) result.modes.emplace_back(mode, std::move(where));
   }
@@ -40,6 +41,7 @@ Requests requests_of(const py::dict& given) {
   result.dtype = option("dtype");
   result.within = option("within");
   result.memo = option("memo");
+  result.initializer = option("initializer");
   return result;
 }
 
@@ -69,6 +71,7 @@ struct Planned {
     core::Catalog catalog;
     catalog.groups = core::groups(walk.graph);
     plan = core::plan(walk.graph, catalog, rules);
+    initializer = requests.initializer;
     for (core::TensorId id = 0; id < walk.graph.tensors.size(); ++id) {
       const bool freeze = plan.tensors[id].freeze != core::none;
       if (walk.graph.tensors[id].opaque && (freeze || plan.grads)) walk.finish[id] = {freeze, plan.grads};
@@ -78,6 +81,7 @@ struct Planned {
   Walk walk;
   core::Rules rules;
   core::Plan plan;
+  py::object initializer;
 };
 
 py::list clones(py::handle source, std::size_t n, const py::dict& given) {
@@ -89,7 +93,10 @@ py::list clones(py::handle source, std::size_t n, const py::dict& given) {
     tensors = core::materialize(planned.walk.graph, planned.plan, n);
   }
   py::list result(n);
-  for (std::size_t i = 0; i < n; ++i) result[i] = rebuild(planned.walk, tensors[i], i + 1 == n);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (!planned.plan.init.empty()) initialise(planned.walk, planned.plan, planned.initializer, tensors[i]);
+    result[i] = rebuild(planned.walk, tensors[i], i + 1 == n);
+  }
   return result;
 }
 

@@ -288,9 +288,33 @@ py::object Rebuilder::build_tensor(NodeId node) {
   const at::Tensor& tensor = tensors_[id];
   if (!tensor.defined()) return finished(id, deepcopy(node));
   if (tensor.is_same(walk_.graph.tensors[id].value)) return held(node);
-  const py::object result = steal(THPVariable_Wrap(tensor, Py_TYPE(item.object.ptr())));
+  const py::object result = steal(THPVariable_Wrap(tensor, type_of_tensor(node)));
   if (item.extra) attributed_.push_back(node);
   return result;
+}
+
+// A Parameter is a leaf: what autograd computes is a plain tensor, in a parameter's slot too, and a Parameter again
+// where the clone has its own of it.
+PyTypeObject* Rebuilder::type_of_tensor(NodeId node) {
+  PyTypeObject* const type = Py_TYPE(walk_.items[node].object.ptr());
+  const core::TensorId id = walk_.graph.nodes[node].tensor;
+  const bool was_leaf = walk_.graph.tensors[id].value.is_leaf(), leaf = tensors_[id].is_leaf();
+  if (was_leaf && leaf) return type;
+  const py::object tensor = torch_class("torch", "Tensor"), parameter = torch_class("torch.nn", "Parameter");
+  const bool computed = !leaf && py::handle(reinterpret_cast<PyObject*>(type)).is(parameter);
+  if (computed) return reinterpret_cast<PyTypeObject*>(tensor.ptr());
+  const bool again = leaf && py::handle(reinterpret_cast<PyObject*>(type)).is(tensor) && in_parameter_slot(node);
+  return again ? reinterpret_cast<PyTypeObject*>(parameter.ptr()) : type;
+}
+
+bool Rebuilder::in_parameter_slot(NodeId node) {
+  if (parameters_.empty()) {
+    parameters_.resize(walk_.items.size());
+    for (const core::Slot& slot : walk_.graph.slots) {
+      if (slot.kind == core::SlotKind::parameter && slot.target != none) parameters_[slot.target] = true;
+    }
+  }
+  return parameters_[node];
 }
 
 py::object Rebuilder::finished(core::TensorId id, const py::object& tensor) {
@@ -390,6 +414,15 @@ void Rebuilder::keep(NodeId node, py::object made) {
 
 py::object rebuild(Walk& walk, const std::vector<at::Tensor>& tensors, bool last) {
   return Rebuilder(walk, tensors, last).run();
+}
+
+std::vector<py::object> rebuild_modules(Walk& walk, const std::vector<at::Tensor>& tensors,
+                                        const std::vector<NodeId>& modules) {
+  Rebuilder rebuilder(walk, tensors, /*last=*/false);
+  rebuilder.run();
+  std::vector<py::object> result;
+  for (const NodeId module : modules) result.push_back(rebuilder.value_of(module));
+  return result;
 }
 
 }  // namespace ramet::python

@@ -12,4 +12,8 @@ namespace ramet::python {
 /// become the clone's own. Throws RuntimeError if the source is no longer what the walk saw.
 py::object rebuild(Walk& walk, const std::vector<at::Tensor>& tensors, bool last);
 
+/// Builds the same, and gives what became of some modules of it.
+std::vector<py::object> rebuild_modules(Walk& walk, const std::vector<at::Tensor>& tensors,
+                                        const std::vector<core::NodeId>& modules);
+
 }  // namespace ramet::python

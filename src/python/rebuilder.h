@@ -23,6 +23,7 @@ class Rebuilder {
         made_(walk.items.size()) {}
 
   py::object run();
+  const py::object& value_of(core::NodeId node);
 
  private:
   /// The slots of a node, consumed in the walk's order.
@@ -64,10 +65,11 @@ class Rebuilder {
   core::NodeId met(PyObject* value, Cursor& cursor);
   py::object flat_copy_of(PyObject* value);
   py::object value(PyObject* source, Cursor& cursor);
-  const py::object& value_of(core::NodeId node);
   py::object build(core::NodeId node);
   py::object held(core::NodeId node) const;
   py::object build_tensor(core::NodeId node);
+  PyTypeObject* type_of_tensor(core::NodeId node);
+  bool in_parameter_slot(core::NodeId node);
   py::object finished(core::TensorId id, const py::object& tensor);
   py::object build_list(core::NodeId node);
   py::object build_tuple(core::NodeId node);
@@ -97,6 +99,7 @@ class Rebuilder {
   std::vector<Unset> unset_;
   uint32_t filling_ = core::none;         // in unset_, while a module that has a __setstate__ is being filled
   std::vector<core::NodeId> attributed_;  // tensors whose Python attributes are still to come
+  std::vector<bool> parameters_;          // by core::NodeId: in a parameter slot; made when first asked for
   std::optional<Memo> memo_;              // for copy.deepcopy; made when first asked for
 };
 

@@ -6,7 +6,10 @@
 #include <torch/csrc/Device.h>
 #include <torch/csrc/Dtype.h>
 
+#include <algorithm>
+
 #include "python/boundary.h"
+#include "python/initialise.h"
 
 namespace ramet::python {
 namespace {
@@ -103,6 +106,18 @@ at::ScalarType dtype_of(const py::object& given) {
                   " is no floating or complex torch.dtype, which is what parameters can become");
 }
 
+/// Modules that have an initialiser of their own.
+std::vector<NodeId> resets_of(const Walk& walk, const core::Rules& rules) {
+  std::vector<NodeId> result;
+  const auto is_init = [](const core::Rule& rule) { return rule.mode == core::Mode::init; };
+  if (rules.initializer || std::none_of(rules.modes.begin(), rules.modes.end(), is_init)) return result;
+  for (NodeId node = 0; node < walk.items.size(); ++node) {
+    const bool module = walk.graph.nodes[node].kind == NodeKind::module;
+    if (module && !initialiser_of(walk.items[node].object).is_none()) result.push_back(node);
+  }
+  return result;
+}
+
 }  // namespace
 
 void add_twins(Walk& walk, const py::object& given) {
@@ -155,6 +170,11 @@ core::Rules rules_of(Walk& walk, const Requests& requests) {
     rules.freeze.push_back(select(walk, paths, "freeze", selector));
   }
   rules.grads = copies_grads(requests.grads);
+  if (!requests.initializer.is_none() && PyCallable_Check(requests.initializer.ptr()) == 0) {
+    throw PlanError("clone: initializer is called with a module, and " + text_of(requests.initializer) + " cannot be");
+  }
+  rules.initializer = !requests.initializer.is_none();
+  rules.resets = resets_of(walk, rules);
   if (!requests.device.is_none()) rules.device = device_of(requests.device);
   if (!requests.dtype.is_none()) rules.dtype = dtype_of(requests.dtype);
   return rules;

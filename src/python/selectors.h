@@ -11,7 +11,7 @@ namespace ramet::python {
 struct Requests {
   std::vector<std::pair<core::Mode, py::object>> modes;
   py::object keep = py::none(), freeze = py::none(), untie = py::none(), grads = py::none(), device = py::none(),
-             dtype = py::none(), within = py::none(), memo = py::none();
+             dtype = py::none(), within = py::none(), memo = py::none(), initializer = py::none();
 };
 
 /// The objects that `keep` names in `source`. Throws PlanError for what keep cannot do.

@@ -1,4 +1,6 @@
 /// Optimizers in the walk: no rule reaches what one keeps for a parameter, and that follows the parameter.
+#include <unordered_map>
+
 #include "python/walker.h"
 
 namespace ramet::python {
@@ -23,16 +25,22 @@ bool flag(const py::dict& group, const char* name) {
   return group.contains(name) && PyObject_IsTrue(py::object(group[name]).ptr()) == 1;
 }
 
-/// The parameters whose step count lives where they do.
-std::unordered_set<PyObject*> with_step_beside(const py::object& optimizer) {
-  std::unordered_set<PyObject*> result;
+/// The parameters of an optimizer, and whether the step count of each lives where it does.
+std::unordered_map<PyObject*, bool> parameters_of(const py::object& optimizer) {
+  std::unordered_map<PyObject*, bool> result;
   for (const py::handle held : py::getattr(optimizer, "param_groups", py::tuple())) {
     if (!PyDict_Check(held.ptr())) continue;
     const auto group = py::reinterpret_borrow<py::dict>(held);
-    if (!group.contains("params") || !(flag(group, "fused") || flag(group, "capturable"))) continue;
-    for (const py::handle parameter : group["params"]) result.insert(parameter.ptr());
+    if (!group.contains("params")) continue;
+    const bool beside = flag(group, "fused") || flag(group, "capturable");
+    for (const py::handle parameter : group["params"]) result[parameter.ptr()] = beside;
   }
   return result;
+}
+
+bool is_beside(const std::unordered_map<PyObject*, bool>& parameters, PyObject* key) {
+  const auto it = parameters.find(key);
+  return it != parameters.end() && it->second;
 }
 
 }  // namespace
@@ -54,11 +62,14 @@ void Walker::expand_optimizer(NodeId node, PyObject* dict) {
 
 void Walker::follow_parameters() {
   for (const auto& [node, state] : optimizers_) {
-    const std::unordered_set<PyObject*> beside = with_step_beside(walk_.items[node].object);
+    const std::unordered_map<PyObject*, bool> parameters = parameters_of(walk_.items[node].object);
+    for (const auto& [parameter, beside] : parameters) {
+      if (const TensorId id = tensor_of(parameter); id != core::none) graph_.tensors[id].trained = true;
+    }
     PyObject *key = nullptr, *value = nullptr;
     for (Py_ssize_t position = 0; PyDict_Next(walk_.items[state].object.ptr(), &position, &key, &value);) {
       const TensorId parameter = tensor_of(key);
-      if (parameter != core::none) follow(parameter, value, beside.count(key) != 0);
+      if (parameter != core::none) follow(parameter, value, is_beside(parameters, key));
     }
   }
 }

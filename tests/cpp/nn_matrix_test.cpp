@@ -82,7 +82,7 @@ std::string trimmed(const std::string& text) {
 }
 
 // memo is Python's alone.
-const std::set<std::string> modes{"copy", "share", "alias", "lazy", "meta"};
+const std::set<std::string> modes{"copy", "share", "alias", "lazy", "differentiable", "init", "meta"};
 const std::set<std::string> options{"nothing",     "freeze", "freeze a part",  "untie",         "grads",
                                     "device cpu",  "dtype",  "the same dtype", "keep a module", "keep plain state",
                                     "device meta", "within", "clones",         "session"};
@@ -130,12 +130,19 @@ struct Expected {
   }
 };
 
+void fill(torch::nn::Module& module) {
+  const torch::NoGradGuard no_grad;
+  for (torch::Tensor& parameter : module.parameters(/*recurse=*/false)) parameter.fill_(fresh);
+}
+
 CloneOptions rules(const Cell& cell) {
   CloneOptions result;
   if (cell.mode == "copy") result.copy(true);
   if (cell.mode == "share") result.share(true);
   if (cell.mode == "alias") result.alias(true);
   if (cell.mode == "lazy") result.lazy(true);
+  if (cell.mode == "differentiable") result.differentiable(true);
+  if (cell.mode == "init") result.init(ramet::parameters).initializer(fill);
   if (cell.mode == "meta") result.meta(true);
   if (cell.option == "freeze") result.freeze(true);
   if (cell.option == "freeze a part") result.freeze("part.norm");

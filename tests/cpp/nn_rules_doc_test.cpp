@@ -41,8 +41,15 @@ TEST(RulesDocTest, Modes) {
   auto apart = ramet::clone(net, CloneOptions().share(true).copy("norm"));  // the narrower rule wins
   auto worker = ramet::clone(net, CloneOptions().alias(ramet::parameters));
   auto variant = ramet::clone(net, CloneOptions().lazy(true));  // free until one of the two is written
+  auto fast = ramet::clone(net, CloneOptions().differentiable(true));  // gradients flow back to the net
+  auto fresh = ramet::clone(net, CloneOptions().init("norm"));  // by its reset_parameters(); reset() is never called
   auto skeleton = ramet::clone(net, CloneOptions().meta(true));
 
+  fast->forward(tokens()).sum().backward();
+  EXPECT_TRUE(net->norm->bias.grad().defined());
+  EXPECT_TRUE(fast->head.is_same(fast->embed->weight));
+  EXPECT_THAT(ramet::relation(net, fresh).equal(), SizeIs(4));
+  EXPECT_FALSE(fresh->norm->weight.is_alias_of(net->norm->weight));
   EXPECT_THAT(ramet::relation(net, twin).equal(), SizeIs(4));
   EXPECT_TRUE(twin->head.is_same(twin->embed->weight));
   EXPECT_THAT(ramet::relation(net, tower).shared(), SizeIs(4));
@@ -50,6 +57,42 @@ TEST(RulesDocTest, Modes) {
   EXPECT_THAT(ramet::relation(net, worker).aliased(), SizeIs(4));
   EXPECT_THAT(ramet::relation(net, variant).lazy(), SizeIs(4));
   EXPECT_TRUE(skeleton->head.is_meta());
+}
+
+TEST(RulesDocTest, Initializer) {
+  Net net;
+  auto zeros = ramet::clone(net, CloneOptions().init(true).initializer([](torch::nn::Module& module) {
+    for (auto& parameter : module.parameters()) torch::nn::init::zeros_(parameter);
+  }));
+
+  EXPECT_FALSE(zeros->head.any().item<bool>());
+  EXPECT_TRUE(zeros->head.is_same(zeros->embed->weight));
+  EXPECT_TRUE(net->norm->weight.all().item<bool>());
+}
+
+TEST(RulesDocTest, Maml) {
+  torch::nn::Linear net(1, 1);
+  const torch::Tensor x = torch::rand({10, 1});
+  auto clone = ramet::clone(net, CloneOptions().differentiable(true));
+  auto weights = clone->parameters();
+  const auto grads = torch::autograd::grad({(clone(x) - x).square().mean()}, weights, {}, true, /*create_graph=*/true);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = weights[i] - 0.1 * grads[i];
+  ramet::assign(clone, weights);                  // a step
+  (clone(x + 1) - x).square().mean().backward();  // through it, to the net
+
+  EXPECT_TRUE(net->weight.grad().defined());
+  EXPECT_TRUE(clone->weight.is_same(weights[0]));
+}
+
+TEST(RulesDocTest, Ensemble) {
+  const torch::nn::Linear net(4, 2);
+  auto members = ramet::clones(net, 5, CloneOptions().init(true));
+  auto one_weight = ramet::clones(net, 5, CloneOptions().share("weight").init("bias"));
+
+  EXPECT_FALSE(members[0]->weight.equal(members[4]->weight));
+  EXPECT_FALSE(members[0]->weight.equal(net->weight));
+  EXPECT_TRUE(one_weight[0]->weight.is_same(net->weight));
+  EXPECT_FALSE(one_weight[0]->bias.equal(one_weight[4]->bias));
 }
 
 TEST(RulesDocTest, Selectors) {

@@ -12,8 +12,13 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples/python"
 
 @pytest.mark.parametrize(
     ("name", "small"),
-    [("hogwild", ["--workers", "2", "--steps", "250"]), ("skeleton", ["--layers", "2"])],
-    ids=["hogwild", "skeleton"],
+    [
+        ("hogwild", ["--workers", "2", "--steps", "250"]),
+        ("skeleton", ["--layers", "2"]),
+        ("maml", ["--iterations", "150"]),
+        ("ensemble", ["--steps", "200"]),
+    ],
+    ids=["hogwild", "skeleton", "maml", "ensemble"],
 )
 def test_an_example_does_what_it_claims(name: str, small: list[str]) -> None:
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), *small]

@@ -1,0 +1,78 @@
+/// The scratch clone has nothing of the source's: also what rules share or keep is copied there.
+#include "python/initialise.h"
+
+#include <ramet/init.h>
+#include <ramet/materialize.h>
+#include <torch/csrc/autograd/python_variable.h>
+
+#include "python/rebuild.h"
+
+namespace ramet::python {
+namespace {
+
+using core::NodeId;
+using core::none;
+
+/// Kept plain objects, and what lies outside of the source, stay what they are.
+Walk scratch_walk(const Walk& walk) {
+  Walk result = walk;
+  result.memo = py::object();
+  for (NodeId node = 0; node < result.items.size(); ++node) {
+    core::Node& it = result.graph.nodes[node];
+    const Shape shape = result.items[node].shape;
+    const bool container = it.count > 0 && shape >= Shape::list && shape <= Shape::set;
+    const bool copied = it.tensor != none || shape == Shape::module || container;
+    if (it.fate == core::Fate::held && copied) it.fate = core::Fate::cloned;
+  }
+  return result;
+}
+
+/// An initialiser may have put another tensor in a slot.
+void take_slots(const Walk& walk, NodeId node, const py::object& module, const std::vector<at::Tensor>& made,
+                std::vector<at::Tensor>& fresh) {
+  if (walk.items[node].shape == Shape::scripted) return;
+  for (const core::Slot& slot : walk.graph.slots_of(node)) {
+    const bool tensor = slot.kind == core::SlotKind::parameter || slot.kind == core::SlotKind::buffer;
+    if (!tensor || slot.target == none) continue;
+    const py::dict held = module.attr(slot.kind == core::SlotKind::parameter ? "_parameters" : "_buffers");
+    const std::string_view name = walk.graph.name(static_cast<core::SlotId>(&slot - walk.graph.slots.data()));
+    const py::str key(name.data(), name.size());
+    if (!held.contains(key) || !THPVariable_Check(py::object(held[key]).ptr())) continue;
+    const at::Tensor& now = THPVariable_Unpack(py::object(held[key]).ptr());
+    const core::TensorId id = walk.graph.nodes[slot.target].tensor;
+    if (!now.is_same(made[id])) fresh[id] = now;
+  }
+}
+
+}  // namespace
+
+py::object initialiser_of(const py::object& module) {
+  for (const char* name : {"reset_parameters", "_reset_parameters"}) {
+    py::object found = py::getattr(module, name, py::none());
+    if (PyCallable_Check(found.ptr()) != 0) return found;
+  }
+  return py::none();
+}
+
+void initialise(const Walk& walk, const core::Plan& plan, const py::object& initializer,
+                const std::vector<at::Tensor>& clone) {
+  Walk scratch = scratch_walk(walk);
+  std::vector<at::Tensor> made;
+  {
+    const py::gil_scoped_release release;
+    made = core::materialize(scratch.graph, core::plan_scratch(scratch.graph, plan), 1)[0];
+  }
+  const std::vector<py::object> modules = rebuild_modules(scratch, made, plan.init);
+  for (const py::object& module : modules) {
+    if (initializer.is_none()) {
+      initialiser_of(module)();
+    } else {
+      initializer(module);
+    }
+  }
+  std::vector<at::Tensor> fresh = made;
+  for (std::size_t i = 0; i < modules.size(); ++i) take_slots(scratch, plan.init[i], modules[i], made, fresh);
+  core::put_fresh(walk.graph, plan, fresh, clone);
+}
+
+}  // namespace ramet::python
