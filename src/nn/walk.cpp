@@ -296,6 +296,7 @@ class Walker final : public Visitor {
     for (const auto& item : detail::Dictionaries::buffers(module)) {
       add_tensor_slot(node, SlotKind::buffer, item.key(), item.value());
     }
+    reserve(detail::Dictionaries::children(module).size());
     for (const auto& item : detail::Dictionaries::children(module)) {
       graph_.add_slot(node, SlotKind::child, graph_.add_name(item.key()),
                       item.value() ? visit(item.value().get()) : none);
@@ -308,6 +309,19 @@ class Walker final : public Visitor {
     }
     walk_.items[node].type = type;
     type->visit(module, *this);
+  }
+
+  // Room for many children and two tensors of each, as most have: what grows step by step is written several times.
+  void reserve(std::size_t children) {
+    if (children < 64) return;
+    const auto make_room = [](auto& vector, std::size_t more) {
+      const std::size_t needed = vector.size() + more;
+      if (needed > vector.capacity()) vector.reserve(std::max(needed, 2 * vector.capacity()));
+    };
+    make_room(graph_.nodes, 3 * children);
+    make_room(graph_.slots, 3 * children);
+    make_room(graph_.tensors, 2 * children);
+    make_room(walk_.items, 3 * children);
   }
 
   void add_tensor_slot(NodeId owner, SlotKind kind, const std::string& name, const at::Tensor& tensor) {
