@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "hand_made.h"
@@ -135,6 +136,34 @@ TEST_F(MemoryTest, AsManyThreadsCopyAsTorchHas) {
     cloned({big});
     EXPECT_EQ(threads(), before + 2);
   }).join();
+}
+
+/// Bytes that the system may take back without asking.
+std::size_t takeable() {
+  std::ifstream rollup("/proc/self/smaps_rollup");
+  std::string word;
+  while (rollup >> word) {
+    if (word == "LazyFree:" && rollup >> word) return std::stoul(word) << 10;
+  }
+  return 0;
+}
+
+TEST_F(MemoryTest, TheSystemMayTakeWhatIsCachedButForTheLatest) {
+#ifdef RAMET_PLAIN_MEMORY
+  GTEST_SKIP() << "the heap keeps its memory";
+#endif
+  if (!std::filesystem::exists("/proc/self/smaps_rollup")) GTEST_SKIP() << "needs a system that tells";
+  memory::set_limit(512 * mib);
+  const at::Tensor big = at::ones({96 * mib}, at::kByte);
+  const std::size_t before = takeable();
+  std::vector<std::vector<at::Tensor>> clones;
+  for (int i = 0; i < 3; ++i) clones.push_back(cloned({big}));
+  clones.resize(2);
+  EXPECT_LT(takeable(), before + mib);
+  clones.clear();
+  // Three of them are more than the 256 MiB that it may not take yet: the one that was freed first is its own.
+  EXPECT_GT(takeable(), before + 90 * mib);
+  EXPECT_TRUE(at::equal(cloned({big})[0], big));
 }
 
 TEST_F(MemoryTest, ALimitOfZeroLeavesMemoryToTheHeap) {

@@ -105,6 +105,7 @@ TEST(FaultsTest, NorOfOneWithRules) {
   EXPECT_GT(fail_everywhere(net, [&] { ramet::clone(net, options); }), 100);
   EXPECT_GT(fail_everywhere(net, [&] { ramet::clone(net, CloneOptions().dtype(torch::kDouble)); }), 100);
   EXPECT_GT(fail_everywhere(net, [&] { ramet::clone(net, CloneOptions().meta({"lstm", "head"})); }), 100);
+  EXPECT_GT(fail_everywhere(net, [&] { ramet::clone(net, CloneOptions().lazy(true)); }), 100);
 }
 
 TEST(FaultsTest, NorOfSeveral) {
