@@ -131,7 +131,7 @@ void materialize(c10::StorageImpl* storage) {
   if (shared == nullptr) return;
   if (keeps_memory(*shared, memory)) {
     Context&& context = memory.move_context();
-    context.release();
+    static_cast<void>(context.release());
     context = std::move(shared->owner);
     delete shared;
     return;
