@@ -5,7 +5,6 @@
 #include <ramet/errors.h>
 
 #include "nn/access.h"
-#include "nn/fetch.h"
 
 namespace ramet::nn {
 namespace {
@@ -24,13 +23,11 @@ class Rebuilder final : public Visitor {
   std::vector<ModulePtr> run() {
     const auto end = static_cast<NodeId>(walk_.items.size());
     for (NodeId node = 0; node < end; ++node) {
-      fetch_ahead(node, [&](NodeId next) { return next < end ? walk_.items[next].module : nullptr; });
       if (walk_.items[node].module != nullptr && !held(node)) {
         modules_[node] = walk_.items[node].type->copy(*walk_.items[node].module);
       }
     }
     for (NodeId node = 0; node < end; ++node) {
-      fetch_ahead(node, [&](NodeId next) { return next < end ? modules_[next].get() : nullptr; });
       if (modules_[node]) rebind(node);
     }
     while (!unbound_.empty()) {

@@ -7,8 +7,8 @@
 #include <set>
 #include <typeindex>
 
+#include "core/fetch.h"
 #include "nn/access.h"
-#include "nn/fetch.h"
 #include "nn/identities.h"
 #include "nn/optimizers.h"
 
@@ -28,10 +28,7 @@ class Walker final : public Visitor {
   void run(const detail::Source& source, const torch::nn::Module* within) {
     if (within != nullptr) add_outside(source, *within);
     visit(source);
-    for (NodeId node = 0; node < graph_.nodes.size(); ++node) {
-      fetch_ahead(node, [&](NodeId next) { return next < walk_.items.size() ? walk_.items[next].module : nullptr; });
-      expand(node);
-    }
+    for (NodeId node = 0; node < graph_.nodes.size(); ++node) expand(node);
     for (const auto& [slot, module] : backs_) {
       graph_.slots[slot].target = identities_.find(module);
     }
