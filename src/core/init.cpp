@@ -98,7 +98,7 @@ class InitPlanner {
           if (met.insert(slot.target).second) work.push_back(slot.target);
         } else if (is_init(tensor(slot)) && (is_registered(slot.kind) || !registered_[group_of(slot)])) {
           if (owns_[module] == 0) owns_[module] = tensor(slot) + 1;
-          owned_[tensor(slot)] = true;
+          owned_[group_of(slot)] = true;
         }
       }
     }
@@ -108,7 +108,7 @@ class InitPlanner {
     for (TensorId id = 0; id < graph_.tensors.size(); ++id) {
       if (!is_init(id)) continue;
       const bool to_meta = rules_.device ? rules_.device->is_meta() : graph_.tensors[id].value.is_meta();
-      if (!owned_[id] || to_meta) {
+      if (!owned_[catalog_.groups[id]] || to_meta) {
         throw PlanError("clone: slot '" + Paths(graph_).path_of(graph_.tensors[id].node) + "': " + rule(id) +
                         " cannot apply to it: " +
                         (to_meta ? "there are no values on the meta device; give the device that they shall be on"
@@ -165,7 +165,7 @@ class InitPlanner {
   Beneath beneath_;
   std::vector<bool> can_;         // by NodeId
   std::vector<TensorId> owns_;    // by NodeId: one more than a tensor of its own that is init; 0: it has none
-  std::vector<bool> owned_;       // by TensorId
+  std::vector<bool> owned_;       // by group
   std::vector<bool> registered_;  // by group
 };
 

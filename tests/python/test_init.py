@@ -191,6 +191,19 @@ class TestTies:
         clone = ramet.clone(nn.GRU(2, 3), init=True)
         assert clone._flat_weights[0] is clone.weight_ih_l0
 
+    def test_a_view_in_plain_state_goes_with_what_it_is_a_view_of(self) -> None:
+        source = nn.Linear(2, 2)
+        source.views = [source.weight.detach(), source.weight.detach()[1]]
+        before = source.weight.detach().clone()
+        clone = ramet.clone(source, init=True)
+        assert clone.views[0].data_ptr() == clone.weight.data_ptr()
+        assert torch.equal(clone.views[1], clone.weight[1])
+        assert not torch.equal(clone.weight, before)
+        with torch.no_grad():
+            clone.weight.fill_(3)
+        assert clone.views[1].tolist() == [3, 3]
+        assert torch.equal(source.views[0], before)
+
 
 class TestInitializer:
     def test_gets_each_owner_the_inner_ones_first(self) -> None:
