@@ -246,8 +246,7 @@ class Walker final : public Visitor {
     return node;
   }
 
-  // All in one go: to count a reference waits until everything written before has reached memory, which took a sixth of
-  // the walk of many small tensors.
+  // All in one go: to count a reference waits until everything written before has reached memory.
   void hold_tensors() {
     const auto impl = [&](std::size_t id) {
       return static_cast<c10::TensorImpl*>(const_cast<void*>(graph_.nodes[graph_.tensors[id].node].object));

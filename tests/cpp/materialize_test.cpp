@@ -141,12 +141,18 @@ TEST(MaterializeTest, ACloneStartsWithAVersionOfItsOwn) {
   EXPECT_EQ(source._version(), version);
 }
 
-TEST(MaterializeTest, ANonLeafIsCopiedDetached) {
+TEST(MaterializeTest, ANonLeafIsCopiedDetachedAndTrainsWhereItIsAParameter) {
   const at::Tensor leaf = at::ones({2}).requires_grad_();
-  const at::Tensor clone = cloned(flat({{"a", leaf * 2}}))[0];
-  EXPECT_FALSE(clone.requires_grad());
-  EXPECT_TRUE(clone.is_leaf());
-  EXPECT_EQ(clone.sum().item<float>(), 4);
+  HandMade made = flat({{"a", leaf * 2}});
+  const at::Tensor parameter_clone = cloned(made)[0];
+  made.graph.slots[0].kind = SlotKind::state;
+  const at::Tensor state_clone = cloned(made)[0];
+  EXPECT_TRUE(parameter_clone.requires_grad());
+  EXPECT_FALSE(state_clone.requires_grad());
+  for (const at::Tensor& clone : {parameter_clone, state_clone}) {
+    EXPECT_TRUE(clone.is_leaf());
+    EXPECT_EQ(clone.sum().item<float>(), 4);
+  }
 }
 
 TEST(MaterializeTest, MetaTensorsStayMeta) {

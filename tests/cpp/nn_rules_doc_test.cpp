@@ -40,7 +40,7 @@ TEST(RulesDocTest, Modes) {
   auto tower = ramet::clone(net, CloneOptions().share(true));
   auto apart = ramet::clone(net, CloneOptions().share(true).copy("norm"));  // the narrower rule wins
   auto worker = ramet::clone(net, CloneOptions().alias(ramet::parameters));
-  auto variant = ramet::clone(net, CloneOptions().lazy(true));  // free until one of the two is written
+  auto variant = ramet::clone(net, CloneOptions().lazy(true));         // free until one of the two is written
   auto fast = ramet::clone(net, CloneOptions().differentiable(true));  // gradients flow back to the net
   auto fresh = ramet::clone(net, CloneOptions().init("norm"));  // by its reset_parameters(); reset() is never called
   auto skeleton = ramet::clone(net, CloneOptions().meta(true));

@@ -7,7 +7,6 @@ of how it is done.
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,11 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-import ramet
-
 RANKS = ["all", "kind", "type", "module", "tensor"]
 MODES = ("copy", "share", "alias", "lazy", "differentiable", "init", "meta")
-MODES = tuple(mode for mode in MODES if mode in inspect.signature(ramet.clone).parameters)
 FRESH = -1.0  # what `fresh_values` writes
 
 

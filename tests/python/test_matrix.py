@@ -6,7 +6,6 @@ the other side has after a write to one, whichever is written first.
 
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -58,7 +57,6 @@ MODES: dict[str, dict[str, Any]] = {
     "init": {"init": nn.Parameter, "initializer": fill},
     "meta": {"meta": True},
 }
-MODES = {mode: rules for mode, rules in MODES.items() if mode in inspect.signature(ramet.clone).parameters}
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "nothing": {},
