@@ -97,7 +97,11 @@ TEST(InitNnTest, ValuesAreThoseOfModulesBuiltAnew) {
   expect_as_if_built([] { return torch::nn::LSTM(torch::nn::LSTMOptions(3, 4).num_layers(2).bidirectional(true)); });
   expect_as_if_built([] { return torch::nn::GRUCell(3, 4); });
   expect_as_if_built([] {
-    return torch::nn::Sequential(torch::nn::Conv2d(1, 2, 3), torch::nn::GroupNorm(1, 2), torch::nn::Bilinear(2, 2, 1));
+    torch::nn::Sequential built;  // one by one: the order in which a call makes its arguments is the compiler's
+    built->push_back(torch::nn::Conv2d(1, 2, 3));
+    built->push_back(torch::nn::GroupNorm(1, 2));
+    built->push_back(torch::nn::Bilinear(2, 2, 1));
+    return built;
   });
   expect_as_if_built([] { return torch::nn::MultiheadAttention(torch::nn::MultiheadAttentionOptions(8, 2)); });
 }
@@ -196,7 +200,7 @@ TEST(InitNnTest, AKnownModuleWithoutOneAndATiedTensorAreErrors) {
   EXPECT_THAT(plan_error([&] { ramet::clone(tied, CloneOptions().init("0")); }),
               StrEq("clone: init=\"0\" names '0.weight', which is tied to '1.weight': that would be initialised too; "
                     "name it in init as well, or say untie='0.weight' for a tensor of its own there"));
-  const auto clone = ramet::clone(tied, CloneOptions().init("0").untie("0.weight"));
+  auto clone = ramet::clone(tied, CloneOptions().init("0").untie("0.weight"));
   EXPECT_FALSE(clone[0]->named_parameters()["weight"].equal(clone[1]->named_parameters()["weight"]));
   EXPECT_THAT(plan_error([] { ramet::clone(Net(), CloneOptions().initializer([](torch::nn::Module&) {})); }),
               StrEq("clone: initializer is given without init, which says what is to be initialised: give init too"));
