@@ -124,9 +124,22 @@ const std::vector<std::pair<std::string, CloneOptions>>& modes() {
       {"Ramet: share", CloneOptions().share(true)},
       {"Ramet: alias", CloneOptions().alias(true)},
       {"Ramet: lazy", CloneOptions().lazy(true)},
+      {"Ramet: differentiable", CloneOptions().differentiable(true)},
+      {"Ramet: init", CloneOptions().init(true)},
       {"Ramet: meta", CloneOptions().meta(true)},
   };
   return result;
+}
+
+/// Whether a model has what a mode asks for: init needs modules that can be initialised anew.
+template <class Net>
+bool applies(const Net& net, const CloneOptions& options) {
+  try {
+    plan(net, options);
+    return true;
+  } catch (const PlanError&) {
+    return false;
+  }
 }
 
 template <class Net>
@@ -135,6 +148,7 @@ void add_job(const std::string& job, const Net& net, bool has_clone = true) {
   if (has_clone) add(job, "Module::clone()", bytes, [=] { return net->clone(); });
   add_each_tensor(job, net);
   for (const auto& [who, options] : modes()) {
+    if (!applies(net, options)) continue;
     add(job, who, bytes, [=, options = options] { return clone(net, options); });
   }
 }

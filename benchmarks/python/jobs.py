@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torchopt
 from torch import nn
 
 import ramet
@@ -68,12 +68,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 LARGE = {"1 GiB": 1 << 30, "8 GiB": 8 << 30}
 LONG = ["20,000 Linear(8, 8)", *LARGE]
 
-# Every mode that is there, of the model as a whole.
-MODES = [
-    mode
-    for mode in ("share", "alias", "lazy", "differentiable", "init", "meta")
-    if mode in inspect.signature(ramet.clone).parameters
-]
+# Each mode beside copy, of the model as a whole.
+MODES = ["share", "alias", "lazy", "differentiable", "init", "meta"]
 
 
 def nbytes_of(model: nn.Module) -> int:
@@ -86,8 +82,9 @@ def each_tensor(model: nn.Module) -> list[torch.Tensor]:
 
 
 def clones(model: nn.Module) -> Calls:
-    """A clone in every mode beside deepcopy and the tensors' own clone()."""
+    """A clone in every mode beside deepcopy, the tensors' own clone(), and a clone that gradients flow through."""
     calls: Calls = {DEEPCOPY: lambda: copy.deepcopy(model), "a clone() a tensor": lambda: each_tensor(model)}
+    calls["TorchOpt: module_clone"] = lambda: torchopt.module_clone(model, by="copy")
     calls["Ramet"] = lambda: ramet.clone(model)
     for mode in MODES:
         calls[f"Ramet: {mode}"] = lambda mode=mode: ramet.clone(model, **{mode: True})

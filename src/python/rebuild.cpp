@@ -66,17 +66,20 @@ void Rebuilder::check_source() const {
     const py::object dict = steal(PyObject_GenericGetDict(walk_.items[node].object.ptr(), nullptr));
     for (const core::SlotKind kind : {core::SlotKind::parameter, core::SlotKind::buffer, core::SlotKind::child}) {
       PyObject* container = PyDict_GetItemString(dict.ptr(), dict_name(kind));
-      if (container == nullptr || !PyDict_Check(container)) continue;
-      const auto slots = walk_.graph.slots_of(node);
-      auto slot = slots.begin();
-      PyObject *key = nullptr, *value = nullptr;
-      for (Py_ssize_t position = 0; PyDict_Next(container, &position, &key, &value); ++slot) {
-        slot = std::find_if(slot, slots.end(), [&](const core::Slot& it) { return it.kind == kind; });
-        if (slot == slots.end()) changed(value);
-        const bool same = slot->target == none ? value == Py_None : walk_.items[slot->target].object.ptr() == value;
-        if (!same && (slot->target == none || !is_twin(slot->target))) changed(value);
-      }
+      if (container != nullptr && PyDict_Check(container)) check_registered(node, kind, container);
     }
+  }
+}
+
+void Rebuilder::check_registered(NodeId node, core::SlotKind kind, PyObject* container) const {
+  const auto slots = walk_.graph.slots_of(node);
+  auto slot = slots.begin();
+  PyObject *key = nullptr, *value = nullptr;
+  for (Py_ssize_t position = 0; PyDict_Next(container, &position, &key, &value); ++slot) {
+    slot = std::find_if(slot, slots.end(), [&](const core::Slot& it) { return it.kind == kind; });
+    if (slot == slots.end()) changed(value);
+    const bool same = slot->target == none ? value == Py_None : walk_.items[slot->target].object.ptr() == value;
+    if (!same && (slot->target == none || !is_twin(slot->target))) changed(value);
   }
 }
 

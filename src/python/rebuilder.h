@@ -53,6 +53,7 @@ class Rebuilder {
   }
 
   void check_source() const;
+  void check_registered(core::NodeId node, core::SlotKind kind, PyObject* container) const;
   void fetch_ahead(core::NodeId node) const;
   void fill(core::NodeId node);
   void fill_places(core::NodeId node, bool waits);
