@@ -10,6 +10,7 @@
 #include <chrono>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "nn/access.h"
 #include "nn/rebuild.h"
@@ -89,14 +90,31 @@ std::string named(const core::Paths& paths, NodeId node) {
 
 void append(std::string& list, const std::string& name) { list += (list.empty() ? "" : ", ") + name; }
 
+/// What the clone may point to: what is kept or shared, of which untie may have made a second node, and what something
+/// kept holds.
+std::unordered_set<const void*> rightly_used(const Walk& walk, const core::Plan& plan) {
+  std::unordered_set<const void*> result;
+  for (const core::Node& node : walk.graph.nodes) {
+    const bool held = node.fate == core::Fate::held;
+    const bool shared = node.tensor != core::none && plan.tensors[node.tensor].mode == core::Mode::share;
+    if (held || shared) result.insert(node.object);
+    if (!held) continue;
+    for (core::SlotId id = node.first; id < node.first + node.count; ++id) {
+      const NodeId target = walk.graph.slots[id].target;
+      if (target != core::none) result.insert(walk.graph.nodes[target].object);
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 Forgotten::Forgotten(const Walk& walk, const core::Plan& plan) : walk_(walk) {
+  const std::unordered_set<const void*> used = rightly_used(walk, plan);
   for (NodeId node = 0; node < walk.items.size(); ++node) {
-    if (walk.graph.nodes[node].fate != core::Fate::cloned) continue;
+    if (used.contains(walk.graph.nodes[node].object)) continue;
     const core::TensorId tensor = walk.graph.nodes[node].tensor;
-    const bool own =
-        tensor == core::none ? walk.items[node].module != nullptr : plan.tensors[tensor].mode != core::Mode::share;
+    const bool own = tensor != core::none || walk.items[node].module != nullptr;
     if (own) uses_.emplace_back(node, 0);
     if (own && tensor != core::none && plan.tensors[tensor].mode == core::Mode::differentiable) {
       accumulators_.push_back(accumulator(walk.graph.tensors[tensor].value));

@@ -90,7 +90,8 @@ struct Hooks final : at::PrivateUse1HooksInterface {
 /// The same tensor, where the processor can read and write it.
 inline at::Tensor within_reach(const at::Tensor& tensor) {
   if (tensor.is_cpu()) return tensor;
-  void* data = static_cast<char*>(const_cast<void*>(tensor.const_data_ptr())) - away;
+  void* data = const_cast<void*>(tensor.const_data_ptr());
+  if (data != nullptr) data = static_cast<char*>(data) - away;
   return at::from_blob(data, tensor.sizes(), tensor.strides(), tensor.options().device(at::kCPU));
 }
 

@@ -156,7 +156,10 @@ TEST(ForgottenTest, WhatIsListedIsNotTakenForForgotten) {
   const Complete net;
   for (const CloneOptions& options :
        {checked(), checked().share(true), checked().share("fc.weight"), checked().alias(true), checked().meta(true),
-        checked().keep("fc"), checked().untie(true), checked().dtype(torch::kDouble), checked().grads(true)}) {
+        checked().keep("fc"), checked().untie(true), checked().dtype(torch::kDouble), checked().grads(true),
+        checked().lazy(true), checked().differentiable(true),
+        checked().init(true).initializer([](torch::nn::Module&) {}), checked().share(true).untie("tied"),
+        checked().keep("again"), checked().keep("tables")}) {
     EXPECT_EQ(error_of(net, options), "");
   }
   torch::optim::Adam optimizer(net->parameters());
