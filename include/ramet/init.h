@@ -13,9 +13,14 @@ namespace ramet::core {
 /// are drawn as if the module was built there. Memory for tensors on meta that move to a device begins as zeros.
 Plan plan_scratch(const Graph& graph, const Plan& plan);
 
-/// Copies `fresh[t]` into `clone[t]` for every tensor t that is init. Throws PlanError, with the path, if an
+/// Where an initialiser has put `now` in place of the scratch clone's tensor `id`: copies its values to that tensor, if
+/// it is init, and so to what is a view of it. Throws PlanError, with the path, if it is of another shape.
+void take_fresh(const Graph& graph, const Plan& plan, TensorId id, const at::Tensor& now,
+                const std::vector<at::Tensor>& scratch);
+
+/// Copies `scratch[t]` into `clone[t]` for every tensor t that is init. Throws PlanError, with the path, if an
 /// initialiser has given it another shape.
-void put_fresh(const Graph& graph, const Plan& plan, const std::vector<at::Tensor>& fresh,
+void put_fresh(const Graph& graph, const Plan& plan, const std::vector<at::Tensor>& scratch,
                const std::vector<at::Tensor>& clone);
 
 }  // namespace ramet::core

@@ -195,17 +195,37 @@ Plan plan_scratch(const Graph& graph, const Plan& plan) {
   return result;
 }
 
-void put_fresh(const Graph& graph, const Plan& plan, const std::vector<at::Tensor>& fresh,
+namespace {
+
+void check_shape(const Graph& graph, TensorId id, const at::Tensor& fresh, const at::Tensor& wanted) {
+  if (fresh.sizes() == wanted.sizes()) return;
+  throw PlanError("clone: slot '" + Paths(graph).path_of(graph.tensors[id].node) + "': its initialiser has made it " +
+                  c10::str(fresh.sizes()) + ", and it is " + c10::str(wanted.sizes()) +
+                  "; what it initialises must keep its shape");
+}
+
+}  // namespace
+
+void take_fresh(const Graph& graph, const Plan& plan, TensorId id, const at::Tensor& now,
+                const std::vector<at::Tensor>& scratch) {
+  if (id == none || plan.tensors[id].mode != Mode::init || now.is_same(scratch[id])) return;
+  check_shape(graph, id, now, scratch[id]);
+  const at::NoGradGuard no_grad;
+  scratch[id].copy_(now.clone());
+}
+
+void put_fresh(const Graph& graph, const Plan& plan, const std::vector<at::Tensor>& scratch,
                const std::vector<at::Tensor>& clone) {
   const at::NoGradGuard no_grad;
   for (TensorId id = 0; id < clone.size(); ++id) {
     if (plan.tensors[id].mode != Mode::init) continue;
-    if (fresh[id].sizes() != clone[id].sizes()) {
-      throw PlanError("clone: slot '" + Paths(graph).path_of(graph.tensors[id].node) +
-                      "': its initialiser has made it " + c10::str(fresh[id].sizes()) + ", and it is " +
-                      c10::str(clone[id].sizes()) + "; what it initialises must keep its shape");
+    check_shape(graph, id, scratch[id], clone[id]);
+    at::Tensor to = clone[id], from = scratch[id];
+    for (int64_t dim = 0; dim < to.dim(); ++dim) {
+      // An expanded one cannot be written as it is.
+      if (to.stride(dim) == 0 && to.size(dim) > 1) to = to.narrow(dim, 0, 1), from = from.narrow(dim, 0, 1);
     }
-    clone[id].copy_(fresh[id]);
+    to.copy_(from);
   }
 }
 

@@ -16,7 +16,8 @@
 #include "core/copies.h"
 #include "core/slices.h"
 
-#ifdef __linux__
+#if __has_include(<pthread.h>)
+#define RAMET_FORKS
 #include <pthread.h>
 #endif
 
@@ -43,7 +44,7 @@ class Locks {
   static Locks* make() {
     static Locks* made = nullptr;
     made = new Locks;
-#ifdef __linux__
+#ifdef RAMET_FORKS
     // A child must not inherit a lock from a thread that it lacks. What is registered last is taken first, and the
     // pool's lock is taken by holders of these.
     memory::stats();

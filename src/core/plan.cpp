@@ -200,6 +200,7 @@ void mark_trained(const Graph& graph, Plan& plan) {
   for (const Slot& slot : graph.slots) {
     if (slot.kind != SlotKind::parameter || slot.target == none) continue;
     const TensorId id = graph.nodes[slot.target].tensor;
+    if (id == none) continue;
     const at::Tensor& value = graph.tensors[id].value;
     if (plan.tensors[id].mode != Mode::share && !value.is_leaf()) plan.tensors[id].trains = value.requires_grad();
   }

@@ -24,15 +24,15 @@ Walk scratch_walk(const Walk& walk) {
 }
 
 /// An initialiser may have put another tensor in a slot.
-void take_slots(const Walk& walk, NodeId node, torch::nn::Module& module, const std::vector<at::Tensor>& made,
-                std::vector<at::Tensor>& fresh) {
+void take_slots(const Walk& walk, const core::Plan& plan, NodeId node, torch::nn::Module& module,
+                const std::vector<at::Tensor>& made) {
   for (const core::Slot& slot : walk.graph.slots_of(node)) {
     if (slot.target == core::none || !is_registered(slot.kind) || slot.kind == core::SlotKind::child) continue;
     const auto& tensors = slot.kind == core::SlotKind::parameter ? detail::Dictionaries::parameters(module)
                                                                  : detail::Dictionaries::buffers(module);
     const at::Tensor* held = tensors.find(std::string(walk.graph.name(&slot - walk.graph.slots.data())));
     const core::TensorId id = walk.graph.nodes[slot.target].tensor;
-    if (held != nullptr && held->defined() && !held->is_same(made[id])) fresh[id] = *held;
+    if (held != nullptr && held->defined()) core::take_fresh(walk.graph, plan, id, *held, made);
   }
 }
 
@@ -50,9 +50,8 @@ void initialise(const Walk& walk, const core::Plan& plan, const std::function<vo
       walk.items[node].type->initialise(*modules[node]);
     }
   }
-  std::vector<at::Tensor> fresh = made;
-  for (const NodeId node : plan.init) take_slots(scratch, node, *modules[node], made, fresh);
-  core::put_fresh(walk.graph, plan, fresh, clone);
+  for (const NodeId node : plan.init) take_slots(scratch, plan, node, *modules[node], made);
+  core::put_fresh(walk.graph, plan, made, clone);
 }
 
 }  // namespace ramet::nn

@@ -1,6 +1,7 @@
 /// The scratch clone has nothing of the source's: also what rules share or keep is copied there.
 #include "python/initialise.h"
 
+#include <ramet/errors.h>
 #include <ramet/init.h>
 #include <ramet/materialize.h>
 #include <torch/csrc/autograd/python_variable.h>
@@ -19,17 +20,20 @@ Walk scratch_walk(const Walk& walk) {
   result.memo = py::object();
   for (NodeId node = 0; node < result.items.size(); ++node) {
     core::Node& it = result.graph.nodes[node];
-    const Shape shape = result.items[node].shape;
+    Shape& shape = result.items[node].shape;
+    const bool module = it.kind == core::NodeKind::module && shape != Shape::atomic;
     const bool container = it.count > 0 && shape >= Shape::list && shape <= Shape::set;
-    const bool copied = it.tensor != none || shape == Shape::module || container;
-    if (it.fate == core::Fate::held && copied) it.fate = core::Fate::cloned;
+    if (it.fate != core::Fate::held || !(it.tensor != none || module || container)) continue;
+    it.fate = core::Fate::cloned;
+    // What was kept was not taken apart.
+    if (module && shape == Shape::reduced) shape = Shape::leaf;
   }
   return result;
 }
 
 /// An initialiser may have put another tensor in a slot.
-void take_slots(const Walk& walk, NodeId node, const py::object& module, const std::vector<at::Tensor>& made,
-                std::vector<at::Tensor>& fresh) {
+void take_slots(const Walk& walk, const core::Plan& plan, NodeId node, const py::object& module,
+                const std::vector<at::Tensor>& made) {
   if (walk.items[node].shape == Shape::scripted) return;
   for (const core::Slot& slot : walk.graph.slots_of(node)) {
     const bool tensor = slot.kind == core::SlotKind::parameter || slot.kind == core::SlotKind::buffer;
@@ -39,17 +43,20 @@ void take_slots(const Walk& walk, NodeId node, const py::object& module, const s
     const py::str key(name.data(), name.size());
     if (!held.contains(key) || !THPVariable_Check(py::object(held[key]).ptr())) continue;
     const at::Tensor& now = THPVariable_Unpack(py::object(held[key]).ptr());
-    const core::TensorId id = walk.graph.nodes[slot.target].tensor;
-    if (!now.is_same(made[id])) fresh[id] = now;
+    core::take_fresh(walk.graph, plan, walk.graph.nodes[slot.target].tensor, now, made);
   }
 }
 
 }  // namespace
 
+// What a class's __getattr__ answers, and what was put in the instance, may be another module's: it would write that.
 py::object initialiser_of(const py::object& module) {
   for (const char* name : {"reset_parameters", "_reset_parameters"}) {
     py::object found = py::getattr(module, name, py::none());
-    if (PyCallable_Check(found.ptr()) != 0) return found;
+    const bool own = PyMethod_Check(found.ptr())
+                         ? PyMethod_GET_SELF(found.ptr()) == module.ptr()
+                         : py::hasattr(py::type::of(module), name) && !module.attr("__dict__").contains(name);
+    if (own && PyCallable_Check(found.ptr()) != 0) return found;
   }
   return py::none();
 }
@@ -63,6 +70,11 @@ void initialise(const Walk& walk, const core::Plan& plan, const py::object& init
     made = core::materialize(scratch.graph, core::plan_scratch(scratch.graph, plan), 1)[0];
   }
   const std::vector<py::object> modules = rebuild_modules(scratch, made, plan.init);
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    if (!modules[i].is(walk.items[plan.init[i]].object)) continue;
+    throw PlanError("clone: slot '" + core::Paths(walk.graph).path_of(plan.init[i]) +
+                    "': its __deepcopy__ gives the source's own module, which init would change; leave it out of init");
+  }
   for (const py::object& module : modules) {
     if (initializer.is_none()) {
       initialiser_of(module)();
@@ -70,9 +82,8 @@ void initialise(const Walk& walk, const core::Plan& plan, const py::object& init
       initializer(module);
     }
   }
-  std::vector<at::Tensor> fresh = made;
-  for (std::size_t i = 0; i < modules.size(); ++i) take_slots(scratch, plan.init[i], modules[i], made, fresh);
-  core::put_fresh(walk.graph, plan, fresh, clone);
+  for (std::size_t i = 0; i < modules.size(); ++i) take_slots(scratch, plan, plan.init[i], modules[i], made);
+  core::put_fresh(walk.graph, plan, made, clone);
 }
 
 }  // namespace ramet::python

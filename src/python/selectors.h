@@ -14,9 +14,6 @@ struct Requests {
              dtype = py::none(), within = py::none(), memo = py::none(), initializer = py::none();
 };
 
-/// The objects that `keep` names in `source`. Throws PlanError for what keep cannot do.
-Boundary boundary_of(py::handle source, const py::object& keep);
-
 /// Unties what `untie` names: nodes are added to the walk.
 void add_twins(Walk& walk, const py::object& untie);
 

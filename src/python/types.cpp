@@ -62,10 +62,13 @@ const std::vector<PyTypeObject*>& atomic_types() {
   return types;
 }
 
-/// The module that a function was defined in; empty if it has none.
-std::string module_of(py::handle function) {
-  return py::getattr(function, "__module__", py::str()).cast<std::string>();
+/// A text that a function or a class has, as its module; empty if it has none, or anything else there.
+std::string text_of(py::handle it, const char* name) {
+  const py::object text = py::getattr(it, name, py::str());
+  return PyUnicode_Check(text.ptr()) ? text.cast<std::string>() : std::string();
 }
+
+std::string module_of(py::handle function) { return text_of(function, "__module__"); }
 
 /// Found when first asked for; it lives as long as Python.
 PyTypeObject* optimizer_type() {
@@ -270,7 +273,7 @@ TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
   // torch.nn's own ones add attributes that old pickles lack, but an RNN's sets up its flat weights.
   const py::object setstate = attribute(type, "__setstate__");
   const std::string module = module_of(setstate);
-  const auto qualified = py::getattr(setstate, "__qualname__", py::str()).cast<std::string>();
+  const std::string qualified = text_of(setstate, "__qualname__");
   // Once anything was compiled, Dynamo has put one of its own, which notes the module's age, into Module.
   const bool torchs_own = module.starts_with("torch._dynamo.") ||
                           (module.starts_with("torch.nn.modules.") && !qualified.starts_with("RNNBase."));

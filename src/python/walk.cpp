@@ -2,6 +2,7 @@
 /// of atomic values that only we can reach need no node: that is most of a module.
 #include <torch/csrc/autograd/python_variable.h>
 
+#include "python/collection.h"
 #include "python/walker.h"
 
 namespace ramet::python {
@@ -31,7 +32,7 @@ void Walker::run(py::handle source) {
   add_back_edges();
   if (!graph_.refusals.empty()) state_refusals();
   for (const auto& [container, drafted] : registered_) {
-    if (const auto it = identities_.find(container); it != identities_.end()) walk_.registered[drafted] = it->second;
+    if (const auto it = identities_.find(container.ptr()); it != identities_.end()) walk_.registered[drafted] = it->second;
   }
   hold_beneath_kept_modules();
   add_outside_tensors();
@@ -196,9 +197,9 @@ void Walker::registered(NodeId owner, SlotKind kind, PyObject* key, PyObject* co
   PyObject* from = container;
   if (drafted) {
     const py::object copy = copy_of_registered(container);
-    set_item(walk_.items[owner].extra.ptr(), key, copy.ptr());
     from = copy.ptr();
-    if (complete_) registered_.emplace_back(container, from);
+    if (complete_) registered_.emplace_back(borrow(container), from);
+    set_item(walk_.items[owner].extra.ptr(), key, from);
   }
   PyObject *name = nullptr, *value = nullptr;
   for (Py_ssize_t position = 0; PyDict_Next(from, &position, &name, &value);) {
@@ -211,7 +212,9 @@ py::object Walker::copy_of_registered(PyObject* container) {
   if (PyDict_CheckExact(container)) return steal(PyDict_Copy(container));
   if (!PyODict_CheckExact(container)) complete_identities();
   const py::object copy = steal(PyObject_CallMethod(container, "copy", nullptr));
-  if (!PyDict_Check(copy.ptr())) throw py::type_error("clone: a copy of a module's dict must be a dict");
+  if (!PyDict_Check(copy.ptr()) || copy.ptr() == container) {
+    throw py::type_error("clone: a copy of a module's dict must be a dict of its own");
+  }
   return copy;
 }
 
@@ -256,6 +259,7 @@ void Walker::hold_beneath_kept_modules() {
 }
 
 Walk walk(py::handle source, const WalkOptions& options) {
+  const CollectionPause pause;  // a collection runs finalizers, and dicts are being gone through
   Walk result;
   Walker walker(result, options);
   walker.run(source);

@@ -133,8 +133,9 @@ class Walker {
   std::array<Named, 64> named_;
   std::vector<Entry> entries_;      // of the dict gone through
   std::vector<core::NodeId> back_;  // nodes whose target is known only at the end
-  /// Dicts of registered slots that something else may refer to, and theirs in drafts.
-  std::vector<std::pair<PyObject*, PyObject*>> registered_;
+  /// Dicts of registered slots that something else may refer to, held so that nothing else gets their addresses, and
+  /// theirs in drafts.
+  std::vector<std::pair<py::object, PyObject*>> registered_;
   std::vector<std::pair<core::NodeId, core::NodeId>> optimizers_;  // and what each keeps for its parameters
   bool weak_ = false;                                              // within hooks
   std::vector<uint32_t>* absent_ = nullptr;                        // in a session: the names of members that hold None

@@ -4,6 +4,7 @@ import copy
 import copyreg
 import threading
 
+import pytest
 import torch
 from torch import nn
 
@@ -208,3 +209,59 @@ def test_a_class_that_changes_between_clones_is_looked_at_anew():
     assert type(ramet.clone(net)) is nn.Identity
     del Net.__deepcopy__
     assert type(ramet.clone(net)) is Net
+
+
+class HandsOutItsModules(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 2)
+
+    def __getstate__(self):
+        return {**self.__dict__, "_modules": self._modules.copy()}
+
+
+class HandsOutItsCache(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache = {"k": [torch.zeros(1)]}
+
+    def __getstate__(self):
+        return {**self.__dict__, "first": self.cache.copy(), "second": self.cache.copy(), "third": self.cache.copy()}
+
+
+def test_a_dict_that_a_getstate_has_made_is_not_taken_for_another_at_its_address() -> None:
+    source = nn.Sequential(HandsOutItsModules(), HandsOutItsCache(), HandsOutItsCache())
+    clone = ramet.clone(source)
+    for module in clone[1], clone[2]:
+        for name in "cache", "first", "second", "third":
+            assert list(module.__dict__[name]) == ["k"]
+    assert list(clone[0]._modules) == ["inner"]
+
+
+def test_a_parameter_slot_may_hold_what_is_no_tensor() -> None:
+    source = nn.Linear(2, 2)
+    source._parameters["odd"] = [1, 2]
+    clone = ramet.clone(source)
+    assert clone._parameters["odd"] == [1, 2] and clone._parameters["odd"] is not source._parameters["odd"]
+
+
+def test_a_class_need_not_say_which_module_it_is_of() -> None:
+    class_of_none = type("Odd", (nn.Module,), {"__module__": None})
+    assert type(ramet.clone(class_of_none())) is class_of_none
+    names = {"nn": nn}
+    exec("class Made(nn.Module):\n  def __setstate__(self, state): self.__dict__.update(state)\n", names)
+    assert type(ramet.clone(names["Made"]())) is names["Made"]
+
+
+class IsItsOwnCopy(dict):
+    def copy(self):
+        return self
+
+
+def test_a_dict_that_does_not_copy_itself_is_an_error_and_the_source_stays() -> None:
+    source = nn.Linear(2, 2)
+    source.__dict__["_parameters"] = IsItsOwnCopy(source._parameters)
+    weight = source.weight
+    with pytest.raises(TypeError, match="must be a dict of its own"):
+        ramet.clone(source)
+    assert source.weight is weight
