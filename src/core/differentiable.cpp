@@ -10,18 +10,25 @@ namespace {
 
 class Checker {
  public:
-  Checker(const Graph& graph, const Catalog& catalog, const Rules& rules, const Plan& plan)
-      : graph_(graph), catalog_(catalog), rules_(rules), plan_(plan) {}
+  Checker(const Graph& graph, const Rules& rules, const Plan& plan) : graph_(graph), rules_(rules), plan_(plan) {}
 
   void run() const {
-    std::vector<TensorId> first(graph_.tensors.size(), none);  // of each group
+    Graph linked;  // what has bytes in common only through a tensor that asks for no gradient has none here
+    std::vector<TensorId> ids;
     for (TensorId id = 0; id < graph_.tensors.size(); ++id) {
       if (plan_.tensors[id].mode != Mode::differentiable) continue;
       check_mode(id);
-      if (!graph_.tensors[id].value.requires_grad()) continue;
-      if (first[catalog_.groups[id]] == none) first[catalog_.groups[id]] = id;
-      check(id, first[catalog_.groups[id]]);
+      const Tensor& tensor = graph_.tensors[id];
+      if (tensor.value._fw_grad(/*level=*/0).defined()) {
+        refuse(id, "it carries a forward-mode tangent, which the clone would not have; clone outside of it");
+      }
+      if (!tensor.value.requires_grad()) continue;
+      ids.push_back(id);
+      linked.add_tensor(tensor.value);
+      linked.tensors.back().part = tensor.part;
     }
+    const std::vector<uint32_t> together = groups(linked);
+    for (std::size_t i = 0; i < ids.size(); ++i) check(ids[i], ids[together[i]]);
   }
 
  private:
@@ -65,15 +72,14 @@ class Checker {
   }
 
   const Graph& graph_;
-  const Catalog& catalog_;
   const Rules& rules_;
   const Plan& plan_;
 };
 
 }  // namespace
 
-void check_differentiable(const Graph& graph, const Catalog& catalog, const Rules& rules, const Plan& plan) {
-  Checker(graph, catalog, rules, plan).run();
+void check_differentiable(const Graph& graph, const Rules& rules, const Plan& plan) {
+  Checker(graph, rules, plan).run();
 }
 
 }  // namespace ramet::core

@@ -295,7 +295,7 @@ Plan plan(const Graph& graph, const Catalog& catalog, const Rules& rules) {
   freeze(graph, rules, result);
   result.grads = rules.grads;
   if (rules.grads) check_grads(graph, result, rules);
-  if (verdicts) check_differentiable(graph, catalog, rules, result);
+  if (verdicts) check_differentiable(graph, rules, result);
   if (rules.device || rules.dtype) convert(graph, catalog, rules, result);
   lay_out(graph, result);
   return result;

@@ -543,3 +543,25 @@ class TestErrors:
         with pytest.raises(ramet.PlanError):
             ramet.clone(model, differentiable=True, freeze=True)
         assert ramet.memory.stats() == before
+
+
+def test_slices_of_a_flat_buffer_have_nothing_in_common() -> None:
+    source, flat = nn.Module(), torch.arange(8.0)
+    source.a, source.b = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    source.a.weight = nn.Parameter(flat[:4].view(2, 2))
+    source.b.weight = nn.Parameter(flat[4:].view(2, 2))
+    source.register_buffer("flat", flat)
+    clone = ramet.clone(source, differentiable=True)
+    assert torch.equal(clone.a.weight, source.a.weight) and torch.equal(clone.flat, flat)
+    (clone.a.weight.sum() + 2 * clone.b.weight.sum()).backward()
+    assert torch.equal(source.a.weight.grad, torch.ones(2, 2))
+    assert torch.equal(source.b.weight.grad, torch.full((2, 2), 2.0))
+
+
+def test_a_forward_mode_tangent_is_not_lost_in_silence() -> None:
+    source = nn.Linear(2, 1, bias=False)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(source.weight.detach(), torch.ones(1, 2))
+        source._parameters["weight"] = dual
+        with pytest.raises(ramet.PlanError, match=r"slot 'weight'.* carries a forward-mode tangent"):
+            ramet.clone(source, differentiable=True)
