@@ -225,9 +225,9 @@ class Naive:
 
     def check(self, group: list[Slot], mode: str) -> None:
         """What a mode cannot do with tied tensors."""
-        several = len({id(slot.tensor) for slot in group}) > 1
-        if mode == "differentiable" and several and any(slot.tensor.requires_grad for slot in group):
-            raise RefusedError("two tensors over common bytes, one of which autograd would follow")
+        followed = [elements(tensor) for tensor in {slot.tensor for slot in group if slot.tensor.requires_grad}]
+        if mode == "differentiable" and len(set().union(*followed)) < sum(map(len, followed)):
+            raise RefusedError("two tensors over common bytes, both of which autograd would follow")
         if mode == "init":
             for slot in group:
                 named = {mode for _, mode in self.claims(slot)}
