@@ -32,7 +32,8 @@ void Walker::run(py::handle source) {
   add_back_edges();
   if (!graph_.refusals.empty()) state_refusals();
   for (const auto& [container, drafted] : registered_) {
-    if (const auto it = identities_.find(container.ptr()); it != identities_.end()) walk_.registered[drafted] = it->second;
+    if (const auto it = identities_.find(container.ptr()); it != identities_.end())
+      walk_.registered[drafted] = it->second;
   }
   hold_beneath_kept_modules();
   add_outside_tensors();
