@@ -38,7 +38,7 @@ void take_slots(const Walk& walk, const core::Plan& plan, NodeId node, const py:
   for (const core::Slot& slot : walk.graph.slots_of(node)) {
     const bool tensor = slot.kind == core::SlotKind::parameter || slot.kind == core::SlotKind::buffer;
     if (!tensor || slot.target == none) continue;
-    const py::dict held = module.attr(slot.kind == core::SlotKind::parameter ? "_parameters" : "_buffers");
+    const py::dict held = module.attr(dict_name(slot.kind));
     const std::string_view name = walk.graph.name(static_cast<core::SlotId>(&slot - walk.graph.slots.data()));
     const py::str key(name.data(), name.size());
     if (!held.contains(key) || !THPVariable_Check(py::object(held[key]).ptr())) continue;

@@ -5,9 +5,12 @@
 #include <ramet/ramet.h>
 #include <torch/torch.h>
 
+#include "plan_error.h"
+
 namespace {
 
 using ramet::CloneOptions;
+using ramet::plan_error;
 using testing::StrEq;
 using torch::Tensor;
 
@@ -27,17 +30,6 @@ struct TiedImpl : torch::nn::Module {
 TORCH_MODULE(Tied);
 
 Tensor tokens() { return torch::tensor({1, 2, 5}); }
-
-template <class Call>
-std::string plan_error(const Call& call) {
-  try {
-    call();
-  } catch (const ramet::PlanError& error) {
-    return error.what_without_backtrace();
-  }
-  ADD_FAILURE() << "no PlanError";
-  return {};
-}
 
 std::vector<Tensor> grads_of(const torch::nn::Module& module) {
   std::vector<Tensor> result;

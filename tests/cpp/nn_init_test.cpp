@@ -4,9 +4,12 @@
 #include <ramet/ramet.h>
 #include <torch/torch.h>
 
+#include "plan_error.h"
+
 namespace {
 
 using ramet::CloneOptions;
+using ramet::plan_error;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StrEq;
@@ -52,17 +55,6 @@ struct UnderscoreImpl : torch::nn::Module {
   RAMET_MODULE(UnderscoreImpl, w)
 };
 TORCH_MODULE(Underscore);
-
-template <class Call>
-std::string plan_error(const Call& call) {
-  try {
-    call();
-  } catch (const ramet::PlanError& error) {
-    return error.what_without_backtrace();
-  }
-  ADD_FAILURE() << "no PlanError";
-  return {};
-}
 
 std::vector<Tensor> values(const torch::nn::Module& module) {
   std::vector<Tensor> result;

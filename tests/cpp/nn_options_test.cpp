@@ -4,9 +4,12 @@
 #include <ramet/ramet.h>
 #include <torch/torch.h>
 
+#include "plan_error.h"
+
 namespace {
 
 using ramet::CloneOptions;
+using ramet::plan_error;
 using testing::HasSubstr;
 using testing::StrEq;
 
@@ -40,17 +43,6 @@ struct TiedImpl : torch::nn::Module {
 TORCH_MODULE(Tied);
 
 torch::Tensor tokens() { return torch::tensor({1, 2}); }
-
-template <class Call>
-std::string plan_error(const Call& call) {
-  try {
-    call();
-  } catch (const ramet::PlanError& error) {
-    return error.what_without_backtrace();
-  }
-  ADD_FAILURE() << "no PlanError";
-  return {};
-}
 
 std::string error_of(const Tied& model, const CloneOptions& options) {
   return plan_error([&] { ramet::clone(model, options); });

@@ -5,23 +5,15 @@
 #include <ramet/ramet.h>
 #include <torch/torch.h>
 
+#include "plan_error.h"
+
 namespace {
 
 using ramet::CloneOptions;
+using ramet::plan_error;
 using testing::HasSubstr;
 using testing::StrEq;
 using torch::nn::Linear;
-
-template <class Call>
-std::string plan_error(const Call& call) {
-  try {
-    call();
-  } catch (const ramet::PlanError& error) {
-    return error.what_without_backtrace();
-  }
-  ADD_FAILURE() << "no PlanError";
-  return {};
-}
 
 TEST(SessionTest, MembersNestAtWill) {
   Linear a(2, 3), b(2, 3), c(4, 4);
