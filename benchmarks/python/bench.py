@@ -25,7 +25,7 @@ import ramet
 def of_models(names: list[str], repeats: int) -> list[Row]:
     rows = []
     for name in names:
-        if growth.available() < 3.5 * jobs.LARGE.get(name, 0):
+        if not growth.fits(jobs.LARGE.get(name, 0)):
             continue
         model = jobs.MODELS[name]()
         calls, nbytes = jobs.clones(model), jobs.nbytes_of(model)

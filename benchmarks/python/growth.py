@@ -23,6 +23,11 @@ def available() -> int:
     return next(int(line.split()[1]) << 10 for line in info.open() if line.startswith("MemAvailable"))
 
 
+def fits(nbytes: int) -> bool:
+    """Whether a model of so many bytes and one clone can be had, beside what the last clone left in the cache."""
+    return 2.4 * nbytes < available()
+
+
 def calls(model: nn.Module) -> jobs.Calls:
     return {jobs.DEEPCOPY: lambda: copy.deepcopy(model), "Ramet": lambda: ramet.clone(model)}
 
@@ -35,7 +40,7 @@ def rows(quick: bool) -> list[Row]:
         for who, spread in timing.dropped(calls(model), 3 if count > 10_000 else 7).items():
             result.append(Row("Python", f"modules {count}", "dropped", who, spread))
     for mib in [64] if quick else [1, 4, 16, 64, 256, 1024, 8192]:
-        if 3.5 * mib * (1 << 20) > available():
+        if not fits(mib << 20):
             continue
         model = jobs.of_bytes(mib << 20)
         for who, spread in timing.dropped(calls(model), 2 if mib > 1024 else 7).items():
@@ -52,7 +57,7 @@ def peaks() -> dict[str, float]:
     """Peak memory of a clone over the bytes of its tensors, by the process's resident pages."""
     result = {}
     for name in "ResNet-50", "nn.Transformer", "1 GiB":
-        if 3.5 * jobs.LARGE.get(name, 0) > available():
+        if not fits(jobs.LARGE.get(name, 0)):
             continue
         model = jobs.MODELS[name]()
         ramet.clone(model)

@@ -18,6 +18,12 @@ inline void fetch(const at::Tensor& tensor) {
   fetch_lines<(sizeof(c10::TensorImpl) + line - 1) / line>(tensor.unsafeGetTensorImpl());
 }
 
+/// What autograd knows of it; the tensor should have been fetched.
+inline void fetch_autograd(const at::Tensor& tensor) {
+  const c10::AutogradMetaInterface* meta = tensor.unsafeGetTensorImpl()->autograd_meta();
+  if (meta != nullptr) fetch_lines<4>(meta);
+}
+
 /// What its storage is; the tensor should have been fetched.
 inline void fetch_storage(const at::Tensor& tensor) {
   fetch_lines<2>(tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl());

@@ -118,7 +118,8 @@ std::vector<std::vector<at::Tensor>> materialize(const Graph& graph, const Plan&
       return users[block] == 1 ? std::move(own[block]) : own[block];
     };
     for (TensorId id = 0; id < graph.tensors.size(); ++id) {
-      if (id + 4 < graph.tensors.size()) fetch(graph.tensors[id + 4].value);
+      if (id + 6 < graph.tensors.size()) fetch(graph.tensors[id + 6].value);
+      if (id + 3 < graph.tensors.size()) fetch_autograd(graph.tensors[id + 3].value);
       const Decision& decision = plan.tensors[id];
       result[i].push_back(make(graph.tensors[id], plan, decision, storage_of(decision.block)));
     }

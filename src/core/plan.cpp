@@ -8,6 +8,7 @@
 #include "core/claims.h"
 #include "core/conversions.h"
 #include "core/differentiable.h"
+#include "core/fetch.h"
 #include "core/init.h"
 
 namespace ramet::core {
@@ -197,9 +198,15 @@ void check_modes(const Graph& graph, const Plan& plan, const Rules& rules) {
 /// What autograd has computed and a parameter slot holds, as in a differentiable clone, is a parameter again in a clone
 /// that has its own of it.
 void mark_trained(const Graph& graph, Plan& plan) {
-  for (const Slot& slot : graph.slots) {
-    if (slot.kind != SlotKind::parameter || slot.target == none) continue;
-    const TensorId id = graph.nodes[slot.target].tensor;
+  const auto parameter_of = [&](std::size_t i) {
+    if (i >= graph.slots.size()) return none;
+    const Slot& slot = graph.slots[i];
+    return slot.kind == SlotKind::parameter && slot.target != none ? graph.nodes[slot.target].tensor : none;
+  };
+  for (std::size_t i = 0; i < graph.slots.size(); ++i) {
+    if (const TensorId later = parameter_of(i + 12); later != none) fetch(graph.tensors[later].value);
+    if (const TensorId next = parameter_of(i + 6); next != none) fetch_autograd(graph.tensors[next].value);
+    const TensorId id = parameter_of(i);
     if (id == none) continue;
     const at::Tensor& value = graph.tensors[id].value;
     if (plan.tensors[id].mode != Mode::share && !value.is_leaf()) plan.tensors[id].trains = value.requires_grad();

@@ -297,17 +297,16 @@ py::object Rebuilder::build_tensor(NodeId node) {
 }
 
 // A Parameter is a leaf: what autograd computes is a plain tensor, in a parameter's slot too, and a Parameter again
-// where the clone has its own of it.
+// where the clone has its own of it. The source is asked last: what autograd knows of it lies far off in memory.
 PyTypeObject* Rebuilder::type_of_tensor(NodeId node) {
+  static PyObject* const tensor = torch_class("torch", "Tensor").release().ptr();
+  static PyObject* const parameter = torch_class("torch.nn", "Parameter").release().ptr();
   PyTypeObject* const type = Py_TYPE(walk_.items[node].object.ptr());
+  auto* const named = reinterpret_cast<PyObject*>(type);
   const core::TensorId id = walk_.graph.nodes[node].tensor;
-  const bool was_leaf = walk_.graph.tensors[id].value.is_leaf(), leaf = tensors_[id].is_leaf();
-  if (was_leaf && leaf) return type;
-  const py::object tensor = torch_class("torch", "Tensor"), parameter = torch_class("torch.nn", "Parameter");
-  const bool computed = !leaf && py::handle(reinterpret_cast<PyObject*>(type)).is(parameter);
-  if (computed) return reinterpret_cast<PyTypeObject*>(tensor.ptr());
-  const bool again = leaf && py::handle(reinterpret_cast<PyObject*>(type)).is(tensor) && in_parameter_slot(node);
-  return again ? reinterpret_cast<PyTypeObject*>(parameter.ptr()) : type;
+  if (!tensors_[id].is_leaf()) return named == parameter ? reinterpret_cast<PyTypeObject*>(tensor) : type;
+  const bool again = named == tensor && !walk_.graph.tensors[id].value.is_leaf() && in_parameter_slot(node);
+  return again ? reinterpret_cast<PyTypeObject*>(parameter) : type;
 }
 
 bool Rebuilder::in_parameter_slot(NodeId node) {

@@ -62,6 +62,14 @@ const std::vector<PyTypeObject*>& atomic_types() {
   return types;
 }
 
+/// 0 if it has none. A type gets one when an attribute of it is first looked up.
+unsigned version_of(PyTypeObject* type) {
+  if (!PyType_HasFeature(type, Py_TPFLAGS_VALID_VERSION_TAG)) {
+    py::hasattr(reinterpret_cast<PyObject*>(type), "__reduce_ex__");
+  }
+  return PyType_HasFeature(type, Py_TPFLAGS_VALID_VERSION_TAG) ? type->tp_version_tag : 0;
+}
+
 /// A text that a function or a class has, as its module; empty if it has none, or anything else there.
 std::string text_of(py::handle it, const char* name) {
   const py::object text = py::getattr(it, name, py::str());
@@ -154,8 +162,6 @@ const Types::Known& Types::known() {
   return *it;
 }
 
-Types::Types() : facts_(known().facts) {}
-
 bool Types::is_atomic(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
   if (object == Py_None || type == &PyBool_Type || type == &PyLong_Type || type == &PyUnicode_Type ||
@@ -180,21 +186,23 @@ bool Types::is_atomic(PyObject* object) {
 
 // Looking at a type takes longer than cloning a module of it. What was seen holds as long as the type has the version
 // that it had: a change of it or of a base gives it another, which no other type ever has.
-TypeFacts Types::add(PyTypeObject* type) {
+TypeFacts Types::look_up(PyTypeObject* type) {
+  if (const auto it = known().facts.find(type); it != known().facts.end()) return it->second;
+  if (const auto it = facts_.find(type); it != facts_.end()) return it->second;
   struct Seen {
     unsigned version = 0;
     TypeFacts facts;
   };
   constexpr std::size_t most = 4096;
   static auto& seen = *new ska::flat_hash_map<PyTypeObject*, Seen>;  // by leave of the GIL
-  const bool changeable = known().dispatch_table.contains(py::handle(reinterpret_cast<PyObject*>(type)));
-  const unsigned version = PyType_HasFeature(type, Py_TPFLAGS_VALID_VERSION_TAG) ? type->tp_version_tag : 0;
-  if (version == 0 || changeable) return facts_[type] = inspect(type);
+  const py::handle object(reinterpret_cast<PyObject*>(type));
+  if (known().dispatch_table.contains(object)) return facts_[type] = inspect(type);
+  const unsigned version = version_of(type);
   const auto it = seen.find(type);
-  if (it != seen.end() && it->second.version == version) return facts_[type] = it->second.facts;
+  if (version != 0 && it != seen.end() && it->second.version == version) return facts_[type] = it->second.facts;
   const TypeFacts facts = inspect(type);
   if (seen.size() == most) seen.clear();
-  if (type->tp_version_tag == version) seen[type] = {version, facts};
+  if (version != 0 && type->tp_version_tag == version) seen[type] = {version, facts};
   return facts_[type] = facts;
 }
 

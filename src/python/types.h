@@ -48,13 +48,10 @@ struct TypeFacts {
 /// at anew if they were.
 class Types {
  public:
-  Types();
-
   TypeFacts of(PyTypeObject* type) {
     Recent& recent = recent_[reinterpret_cast<std::uintptr_t>(type) / alignof(std::max_align_t) % recent_.size()];
     if (recent.type == type) return recent.facts;
-    const auto it = facts_.find(type);
-    recent = {type, it != facts_.end() ? it->second : add(type)};
+    recent = {type, look_up(type)};
     return recent.facts;
   }
 
@@ -64,7 +61,7 @@ class Types {
  private:
   struct Known;
   static const Known& known();
-  TypeFacts add(PyTypeObject* type);
+  TypeFacts look_up(PyTypeObject* type);
   TypeFacts inspect(PyTypeObject* type) const;
   TypeFacts inspect_module(py::handle type, TypeFacts facts) const;
   TypeFacts inspect_tensor(py::handle type, TypeFacts facts) const;
