@@ -81,7 +81,7 @@ def series(rows: list[Row], kind: str) -> plot.Series:
         else:
             result.setdefault(f"{row.who} ({row.front})", []).append((size, row.spread.median))
     if limits:
-        result["memory: best copy of the same bytes"] = list(limits.items())
+        result["best copy of the same bytes (C++)"] = list(limits.items())
     return {who: points for who, points in result.items() if points}
 
 

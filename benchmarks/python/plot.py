@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 380, 62, 14, 30, 110
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 540, 380, 62, 34, 30, 110
 COLOURS = ["#c0392b", "#e08e0b", "#8e5bb5", "#7f8c8d", "#1f8a4c", "#2777c4"]
 
 Series = dict[str, list[tuple[float, float]]]
