@@ -28,7 +28,7 @@
 namespace ramet::core {
 namespace {
 
-constexpr std::size_t page = 4096, huge_page = std::size_t{2} << 20, alignment = 64;
+constexpr std::size_t huge_page = std::size_t{2} << 20, alignment = 64;
 
 std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
 
@@ -44,8 +44,14 @@ void to_heap(void* memory) { ::operator delete (memory, std::align_val_t{alignme
 
 #ifdef RAMET_MAPPED_MEMORY
 
+/// The kernel maps whole pages: 4 KiB on x86-64, up to 64 KiB elsewhere.
+std::size_t page_size() {
+  static const auto bytes = static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+  return bytes;
+}
+
 void* map(std::size_t bytes) {
-  const std::size_t align = bytes >= huge_page ? huge_page : page;
+  const std::size_t align = bytes >= huge_page ? huge_page : page_size();
   void* raw = mmap(nullptr, bytes + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
   // Only the part that starts at a huge page is kept; what ends within one gets small pages there, and no more.
@@ -62,12 +68,11 @@ void unmap(void* memory, std::size_t bytes) { munmap(memory, bytes); }
 
 void may_be_taken(void* memory, std::size_t bytes) { madvise(memory, bytes, MADV_FREE); }
 
-std::size_t machine_memory() {
-  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
-}
+std::size_t machine_memory() { return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * page_size(); }
 
 #else
 
+std::size_t page_size() { return 4096; }
 void* map(std::size_t bytes) { return from_heap(bytes); }
 void unmap(void* memory, std::size_t) { to_heap(memory); }
 void may_be_taken(void*, std::size_t) {}
@@ -86,7 +91,7 @@ std::size_t first_limit() {
 }
 
 /// A mapping has whole pages; a piece of the heap never does.
-bool is_heaps(std::size_t bytes) { return bytes % page != 0; }
+bool is_heaps(std::size_t bytes) { return bytes % page_size() != 0; }
 
 Piece heap_piece(std::size_t bytes) { return {from_heap(bytes | 1), bytes | 1, false}; }
 
@@ -99,7 +104,7 @@ class Pool {
   Pool() : limit_(first_limit()) {}
 
   Piece acquire(std::size_t bytes) {
-    const std::size_t whole = round_up(bytes, page);
+    const std::size_t whole = round_up(bytes, page_size());
     bool off = false;
     {
       const std::scoped_lock lock(mutex);
