@@ -87,7 +87,10 @@ def clones(model: nn.Module) -> Calls:
     calls["TorchOpt: module_clone"] = lambda: torchopt.module_clone(model, by="copy")
     calls["Ramet"] = lambda: ramet.clone(model)
     # init makes a scratch clone as well, for which a large model leaves no memory.
-    for mode in MODES if nbytes_of(model) < 1 << 30 else [mode for mode in MODES if mode != "init"]:
+    large = nbytes_of(model) >= 1 << 30
+    for mode in MODES:
+        if large and mode == "init":
+            continue
         calls[f"Ramet: {mode}"] = lambda mode=mode: ramet.clone(model, **{mode: True})
     return {who: call for who, call in calls.items() if works(call)}
 

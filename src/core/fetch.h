@@ -6,16 +6,16 @@
 
 namespace ramet::core {
 
+inline constexpr std::size_t cache_line = 64;
+
 template <std::size_t count>
 void fetch_lines(const void* memory) {
-  constexpr std::size_t line = 64;
-  for (std::size_t i = 0; i < count; ++i) __builtin_prefetch(static_cast<const char*>(memory) + i * line);
+  for (std::size_t i = 0; i < count; ++i) __builtin_prefetch(static_cast<const char*>(memory) + i * cache_line);
 }
 
 /// What a tensor is.
 inline void fetch(const at::Tensor& tensor) {
-  constexpr std::size_t line = 64;
-  fetch_lines<(sizeof(c10::TensorImpl) + line - 1) / line>(tensor.unsafeGetTensorImpl());
+  fetch_lines<(sizeof(c10::TensorImpl) + cache_line - 1) / cache_line>(tensor.unsafeGetTensorImpl());
 }
 
 /// What autograd knows of it; the tensor should have been fetched.

@@ -169,6 +169,13 @@ class InitPlanner {
   std::vector<bool> registered_;  // by group
 };
 
+void check_shape(const Graph& graph, TensorId id, const at::Tensor& fresh, const at::Tensor& wanted) {
+  if (fresh.sizes() == wanted.sizes()) return;
+  throw PlanError("clone: slot '" + Paths(graph).path_of(graph.tensors[id].node) + "': its initialiser has made it " +
+                  c10::str(fresh.sizes()) + ", and it is " + c10::str(wanted.sizes()) +
+                  "; what it initialises must keep its shape");
+}
+
 }  // namespace
 
 void plan_init(const Graph& graph, const Catalog& catalog, const Claims* claims, const Rules& rules, Plan& plan) {
@@ -194,17 +201,6 @@ Plan plan_scratch(const Graph& graph, const Plan& plan) {
   lay_out(graph, result);
   return result;
 }
-
-namespace {
-
-void check_shape(const Graph& graph, TensorId id, const at::Tensor& fresh, const at::Tensor& wanted) {
-  if (fresh.sizes() == wanted.sizes()) return;
-  throw PlanError("clone: slot '" + Paths(graph).path_of(graph.tensors[id].node) + "': its initialiser has made it " +
-                  c10::str(fresh.sizes()) + ", and it is " + c10::str(wanted.sizes()) +
-                  "; what it initialises must keep its shape");
-}
-
-}  // namespace
 
 void take_fresh(const Graph& graph, const Plan& plan, TensorId id, const at::Tensor& now,
                 const std::vector<at::Tensor>& scratch) {

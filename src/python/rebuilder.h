@@ -1,4 +1,5 @@
-/// One clone in the making: modules and tensors in rebuild.cpp, plain state in rebuild_state.cpp.
+/// One clone in the making: modules and tensors in rebuild.cpp, plain state in rebuild_state.cpp, what clones itself in
+/// rebuild_leaves.cpp.
 #pragma once
 
 #include <optional>

@@ -195,14 +195,15 @@ TypeFacts Types::look_up(PyTypeObject* type) {
   };
   constexpr std::size_t most = 4096;
   static auto& seen = *new ska::flat_hash_map<PyTypeObject*, Seen>;  // by leave of the GIL
-  const py::handle object(reinterpret_cast<PyObject*>(type));
-  if (known().dispatch_table.contains(object)) return facts_[type] = inspect(type);
-  const unsigned version = version_of(type);
+  // What copyreg's table says of it can change without that.
+  const bool listed = known().dispatch_table.contains(py::handle(reinterpret_cast<PyObject*>(type)));
+  const unsigned version = listed ? 0 : version_of(type);
+  if (version == 0) return facts_[type] = inspect(type);
   const auto it = seen.find(type);
-  if (version != 0 && it != seen.end() && it->second.version == version) return facts_[type] = it->second.facts;
+  if (it != seen.end() && it->second.version == version) return facts_[type] = it->second.facts;
   const TypeFacts facts = inspect(type);
   if (seen.size() == most) seen.clear();
-  if (version != 0 && type->tp_version_tag == version) seen[type] = {version, facts};
+  if (type->tp_version_tag == version) seen[type] = {version, facts};
   return facts_[type] = facts;
 }
 

@@ -2,6 +2,7 @@
 /// of atomic values that only we can reach need no node: that is most of a module.
 #include <torch/csrc/autograd/python_variable.h>
 
+#include "core/fetch.h"
 #include "python/collection.h"
 #include "python/walker.h"
 
@@ -11,12 +12,6 @@ using core::NodeId;
 using core::NodeKind;
 using core::none;
 using core::SlotKind;
-
-namespace {
-
-constexpr std::size_t line = 64;  // of the processor's cache
-
-}  // namespace
 
 void Walker::run(py::handle source) {
   check_source(source.ptr());
@@ -32,8 +27,8 @@ void Walker::run(py::handle source) {
   add_back_edges();
   if (!graph_.refusals.empty()) state_refusals();
   for (const auto& [container, drafted] : registered_) {
-    if (const auto it = identities_.find(container.ptr()); it != identities_.end())
-      walk_.registered[drafted] = it->second;
+    const auto it = identities_.find(container.ptr());
+    if (it != identities_.end()) walk_.registered[drafted] = it->second;
   }
   hold_beneath_kept_modules();
   add_outside_tensors();
@@ -58,9 +53,7 @@ void Walker::fetch_ahead(NodeId node) const {
     __builtin_prefetch(object - 32);
   }
   if (node + 4 < items.size() && items[node + 4].shape == Shape::tensor) {
-    const auto* impl =
-        reinterpret_cast<const char*>(THPVariable_Unpack(items[node + 4].object.ptr()).unsafeGetTensorImpl());
-    for (std::size_t at = 0; at < sizeof(c10::TensorImpl); at += line) __builtin_prefetch(impl + at);
+    core::fetch(THPVariable_Unpack(items[node + 4].object.ptr()));
   }
   if (node + 2 < items.size() && items[node + 2].shape == Shape::module) dict_of(items[node + 2].object.ptr());
 }
@@ -71,8 +64,7 @@ const std::vector<Walker::Entry>& Walker::gathered(PyObject* dict) {
   std::size_t count = 0;
   PyObject *key = nullptr, *value = nullptr;
   for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value);) {
-    __builtin_prefetch(value);
-    __builtin_prefetch(reinterpret_cast<const char*>(value) + line);
+    core::fetch_lines<2>(value);
     entries_[count++] = {key, value};
   }
   return entries_;
