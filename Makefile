@@ -34,13 +34,14 @@ asan tsan: setup
 
 # make bench QUICK=1: fewer jobs and repetitions.
 bench: library
-	$(COMPILE) ramet_bench
+	$(COMPILE) ramet_bench limit
 	@mkdir -p build/bench
 	$(BUILD)/benchmarks/cpp/ramet_bench --benchmark_out=build/bench/cpp.json $(if $(QUICK),--quick --benchmark_repetitions=5)
-	$(PYTHON) benchmarks/python/bench.py --cpp build/bench/cpp.json --out build/bench $(if $(QUICK),--quick)
+	$(PYTHON) benchmarks/python/bench.py --cpp build/bench/cpp.json --limit $(BUILD)/benchmarks/python \
+	  --out build/bench $(if $(QUICK),--quick)
 
 check: library
-	find include src tests examples/cpp benchmarks/cpp -name '*.h' -o -name '*.cpp' | xargs clang-format --dry-run -Werror
+	find include src tests examples/cpp benchmarks -name '*.h' -o -name '*.cpp' | xargs clang-format --dry-run -Werror
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import sys
 from pathlib import Path
 
 import growth
@@ -90,8 +91,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--quick", action="store_true", help="fewer jobs and repetitions: a minute or so")
     parser.add_argument("--cpp", type=Path, help="what the C++ program wrote by --benchmark_out")
+    parser.add_argument("--limit", type=Path, help="the folder of limit.cpp, built; else its rows are left out")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="the folder for bench.json and bench.svg")
     options = parser.parse_args()
+    if options.limit:
+        sys.path.append(str(options.limit))
     before = report.machine()
     limit = ramet.memory.set_limit(2 << 30)
     repeats = 5 if options.quick else options.repeats

@@ -81,8 +81,20 @@ def each_tensor(model: nn.Module) -> list[torch.Tensor]:
         return [tensor.clone() for tensor in [*model.parameters(), *model.buffers()]]
 
 
+def by_hand() -> Any:
+    """The extension that does what nothing can leave out, if it was built."""
+    try:
+        import limit
+    except ImportError:
+        return None
+    return limit
+
+
 def clones(model: nn.Module) -> Calls:
-    """A clone in every mode beside deepcopy, the tensors' own clone(), and a clone that gradients flow through."""
+    """A clone in every mode beside deepcopy, the tensors' own clone(), and a clone that gradients flow through.
+
+    Where structure dominates, the limit too: what no clone can leave out, by hand.
+    """
     calls: Calls = {DEEPCOPY: lambda: copy.deepcopy(model), "a clone() a tensor": lambda: each_tensor(model)}
     calls["TorchOpt: module_clone"] = lambda: torchopt.module_clone(model, by="copy")
     calls["Ramet"] = lambda: ramet.clone(model)
@@ -92,6 +104,9 @@ def clones(model: nn.Module) -> Calls:
         if large and mode == "init":
             continue
         calls[f"Ramet: {mode}"] = lambda mode=mode: ramet.clone(model, **{mode: True})
+    if nbytes_of(model) < 4 << 20 and (limit := by_hand()):
+        modules = list(model.modules())
+        calls["limit: a copy by hand"] = lambda: limit.clone(modules)
     return {who: call for who, call in calls.items() if works(call)}
 
 
@@ -137,5 +152,10 @@ def catalogs(model: nn.Module) -> Calls:
     """The catalog beside accelerate's list of tied parameters; both give every tie as Python objects."""
     from accelerate.utils import find_tied_parameters
 
-    assert len(ramet.catalog(model)) == len(find_tied_parameters(model)) == 4000
-    return {"accelerate": lambda: find_tied_parameters(model), "Ramet": lambda: list(ramet.catalog(model))}
+    ties = list(ramet.catalog(model))
+    assert len(ties) == len(find_tied_parameters(model)) == 4000
+    calls: Calls = {"accelerate": lambda: find_tied_parameters(model), "Ramet": lambda: list(ramet.catalog(model))}
+    if limit := by_hand():
+        modules = list(model.modules())
+        calls["limit: each looked at once"] = lambda: limit.catalog(modules, ties)
+    return calls

@@ -3,18 +3,20 @@
 /// Input: a Graph. Output: a Catalog. Looks at identity and at byte ranges only; never reads tensor data.
 #pragma once
 
-#include <ramet/graph.h>
+#include <c10/util/SmallVector.h>
+#include <ramet/paths.h>
 
 namespace ramet::core {
 
 /// What a tie's slots have in common, from the strongest to the weakest.
 enum class TieKind : uint8_t { module, tensor, storage };
+std::string_view to_string(TieKind kind);
 
 /// Slots that hold one module, one tensor, or tensors with bytes in common.
 struct Tie {
   TieKind kind = TieKind::tensor;
-  std::vector<SlotId> slots;  ///< At least two, in walk order.
-  int64_t nbytes = 0;         ///< The bytes in common; for a module, of all tensors beneath it, each byte once.
+  c10::SmallVector<SlotId, 4> slots;  ///< At least two, in walk order.
+  int64_t nbytes = 0;                 ///< The bytes in common; for a module, of all tensors beneath it, each byte once.
 };
 
 struct Catalog {
@@ -45,5 +47,8 @@ std::vector<uint32_t> groups(const Graph& graph);
 /// have an element in common. A plain reference to what has a registered slot is not listed, nor are the slots
 /// beneath a module's second name. Takes O(slots log slots). Safe to call from several threads at once.
 Catalog catalog(const Graph& graph);
+
+/// The same, where the paths of `graph` are at hand already.
+Catalog catalog(const Graph& graph, const Paths& paths);
 
 }  // namespace ramet::core

@@ -17,16 +17,17 @@ struct Tie {
   int64_t nbytes = 0;              ///< The bytes in common; for a module, of all its tensors.
 };
 
-/// All ties of a model, in walk order: a sequence of Tie.
+/// All ties of a model, in walk order: a sequence of Tie. Safe to read from several threads at once.
 class Catalog {
  public:
-  Catalog(const core::Graph& graph, const core::Catalog& catalog);
+  /// Lists the ties of a graph, of which it keeps the names.
+  explicit Catalog(core::Graph graph);
 
-  std::size_t size() const { return ties_.size(); }
-  bool empty() const { return ties_.empty(); }
-  auto begin() const { return ties_.begin(); }
-  auto end() const { return ties_.end(); }
-  const Tie& operator[](std::size_t index) const { return ties_.at(index); }
+  std::size_t size() const { return by_slot().size(); }
+  bool empty() const { return by_slot().empty(); }
+  auto begin() const { return ties().begin(); }
+  auto end() const { return ties().end(); }
+  const Tie& operator[](std::size_t index) const { return ties().at(index); }
 
   /// The tie of a name, by any of its paths; null if what it names is not tied. Throws PlanError, with the nearest
   /// names, if the model has no such path.
@@ -35,9 +36,13 @@ class Catalog {
   /// The tie of a name. Throws PlanError also if what it names is not tied.
   const Tie& operator[](std::string_view path) const;
 
+  /// What the names are made from when they are first asked for; a front may put them in a form of its own instead.
+  const std::vector<core::Tie>& by_slot() const;
+  const core::Paths& paths() const;
+
  private:
   struct Names;
-  std::vector<Tie> ties_;
+  const std::vector<Tie>& ties() const;
   std::shared_ptr<const Names> names_;
 };
 

@@ -1,11 +1,11 @@
 /// Lists the ties of a graph: modules and tensors with several registered slots, and tensors with bytes in common.
 #include <ramet/catalog.h>
-#include <ramet/paths.h>
 
 #include <algorithm>
 #include <tuple>
 
 #include "core/beneath.h"
+#include "core/fetch.h"
 #include "core/runs.h"
 
 namespace ramet::core {
@@ -97,7 +97,7 @@ class Ties {
     }
   }
 
-  std::vector<Tie> list() {
+  std::vector<Tie> list(const Paths* paths) {
     // Most of a model has one name only: what has is counted, and not collected.
     bool any = false;
     for (SlotId id = 0; id < graph_.slots.size(); ++id) {
@@ -105,9 +105,13 @@ class Ties {
     }
     std::vector<Tie> ties;
     if (!any) return ties;
-    const Paths paths(graph_);
+    std::optional<Paths> own;
+    if (paths == nullptr) paths = &own.emplace(graph_);
     std::vector<uint32_t> tie_of(graph_.nodes.size(), none);  // by key
-    for (const SlotId id : paths.slots()) {
+    const std::vector<SlotId>& order = paths->slots();
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      if (i + 8 < order.size()) fetch_target(order[i + 8]);
+      const SlotId id = order[i];
       const NodeId target = graph_.slots[id].target;
       if (target == none || names_[key(target)] < 2 || !is_listed(id)) continue;
       uint32_t& tie = tie_of[key(target)];
@@ -146,6 +150,12 @@ class Ties {
     return is_wrapper(value) || value.numel() != 0;
   }
 
+  void fetch_target(SlotId id) const {
+    const NodeId target = graph_.slots[id].target;
+    const TensorId tensor = target == none ? none : graph_.nodes[target].tensor;
+    if (tensor != none) fetch(graph_.tensors[tensor].value);
+  }
+
   void measure(Tie& tie, ModuleBytes& modules) const {
     const NodeId first = graph_.slots[tie.slots[0]].target;
     if (graph_.nodes[first].kind == NodeKind::module) {
@@ -175,13 +185,22 @@ class Ties {
   std::vector<uint32_t> names_;       // by key: how many slots may be listed
 };
 
-}  // namespace
-
-Catalog catalog(const Graph& graph) {
+Catalog listed(const Graph& graph, const Paths* paths) {
   Catalog result;
   result.groups = groups(graph);
-  result.ties = Ties(graph, result.groups).list();
+  result.ties = Ties(graph, result.groups).list(paths);
   return result;
 }
+
+}  // namespace
+
+std::string_view to_string(TieKind kind) {
+  constexpr std::string_view words[] = {"module", "tensor", "storage"};
+  return words[static_cast<std::size_t>(kind)];
+}
+
+Catalog catalog(const Graph& graph) { return listed(graph, nullptr); }
+
+Catalog catalog(const Graph& graph, const Paths& paths) { return listed(graph, &paths); }
 
 }  // namespace ramet::core

@@ -101,7 +101,12 @@ class Words {
   std::map<std::pair<core::TensorId, core::TensorId>, std::string_view> compared_;
 };
 
-std::vector<Tie> without(const Catalog& ties, const Catalog& others) {
+std::vector<Tie> ties_of(const core::Graph& graph) {
+  const core::Paths paths(graph);
+  return named(core::catalog(graph, paths).ties, paths);
+}
+
+std::vector<Tie> without(const std::vector<Tie>& ties, const std::vector<Tie>& others) {
   const auto names = [](const Tie& tie) { return std::set<std::string>(tie.names.begin(), tie.names.end()); };
   std::set<std::set<std::string>> known;
   for (const Tie& tie : others) known.insert(names(tie));
@@ -130,7 +135,7 @@ Relation::Relation(const core::Graph& a, const core::Graph& b, const core::Equal
     const std::string_view word = names->words[slot] = words.of(joined.slots[slot]);
     if (!word.empty()) rows_.push_back({names->paths.path(slot), std::string(word)});
   }
-  const Catalog of_a(a, core::catalog(a)), of_b(b, core::catalog(b));
+  const std::vector<Tie> of_a = ties_of(a), of_b = ties_of(b);
   ties_a_ = without(of_a, of_b);
   ties_b_ = without(of_b, of_a);
   names_ = names;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <mutex>
 #include <numeric>
 
 #include "core/table.h"
@@ -12,8 +13,6 @@ namespace ramet {
 namespace {
 
 using core::none;
-
-constexpr std::array<const char*, 3> kind_names{"module", "tensor", "storage"};
 
 std::string human(int64_t bytes) {
   constexpr std::array<const char*, 5> units{"B", "KiB", "MiB", "GiB", "TiB"};
@@ -29,35 +28,47 @@ std::string human(int64_t bytes) {
 
 /// The model's names alone, so that a catalog can be asked by any path and holds nothing of the model.
 struct Catalog::Names {
-  explicit Names(const core::Graph& source) : graph(without_values(source)), paths(graph) {}
-
-  static core::Graph without_values(const core::Graph& source) {
-    core::Graph graph;
-    graph.nodes = source.nodes;
-    for (core::Node& node : graph.nodes) node.object = nullptr;
-    graph.slots = source.slots;
-    graph.names = source.names;
-    return graph;
-  }
+  explicit Names(core::Graph source) : graph(std::move(source)), paths(graph), tie_of(graph.nodes.size(), none) {}
 
   core::Graph graph;
   core::Paths paths;
+  std::vector<core::Tie> by_slot;
   std::vector<uint32_t> tie_of;  // by NodeId
+  mutable std::once_flag once;
+  mutable std::vector<Tie> ties;
 };
 
-Catalog::Catalog(const core::Graph& graph, const core::Catalog& catalog) {
-  const auto names = std::make_shared<Names>(graph);
-  names->tie_of.assign(graph.nodes.size(), none);
-  ties_.reserve(catalog.ties.size());
-  for (const core::Tie& tie : catalog.ties) {
-    Tie& added = ties_.emplace_back(Tie{kind_names[static_cast<std::size_t>(tie.kind)], {}, tie.nbytes});
-    added.names.reserve(tie.slots.size());
-    for (const core::SlotId slot : tie.slots) {
-      added.names.push_back(names->paths.path(slot));
-      names->tie_of[graph.slots[slot].target] = static_cast<uint32_t>(ties_.size() - 1);
+std::vector<Tie> named(const std::vector<core::Tie>& ties, const core::Paths& paths) {
+  std::vector<Tie> result;
+  result.reserve(ties.size());
+  for (const core::Tie& tie : ties) {
+    std::vector<std::string>& names =
+        result.emplace_back(Tie{std::string(core::to_string(tie.kind)), {}, tie.nbytes}).names;
+    names.reserve(tie.slots.size());
+    for (const core::SlotId slot : tie.slots) names.push_back(paths.path(slot));
+  }
+  return result;
+}
+
+Catalog::Catalog(core::Graph graph) {
+  const auto names = std::make_shared<Names>(std::move(graph));
+  names->by_slot = core::catalog(names->graph, names->paths).ties;
+  for (std::size_t tie = 0; tie < names->by_slot.size(); ++tie) {
+    for (const core::SlotId slot : names->by_slot[tie].slots) {
+      names->tie_of[names->graph.slots[slot].target] = static_cast<uint32_t>(tie);
     }
   }
+  names->graph.tensors.clear();
   names_ = names;
+}
+
+const std::vector<core::Tie>& Catalog::by_slot() const { return names_->by_slot; }
+
+const core::Paths& Catalog::paths() const { return names_->paths; }
+
+const std::vector<Tie>& Catalog::ties() const {
+  std::call_once(names_->once, [&] { names_->ties = named(names_->by_slot, names_->paths); });
+  return names_->ties;
 }
 
 const Tie* Catalog::find(std::string_view path) const {
@@ -68,7 +79,7 @@ const Tie* Catalog::find(std::string_view path) const {
                     (nearest.empty() ? "" : "; the nearest names are " + nearest));
   }
   const uint32_t tie = place->node == none ? none : names_->tie_of[place->node];
-  return tie == none ? nullptr : &ties_[tie];
+  return tie == none ? nullptr : &ties()[tie];
 }
 
 const Tie& Catalog::operator[](std::string_view path) const {

@@ -1,5 +1,7 @@
-/// How reports are printed: tables, and lists of names. Private to the core.
+/// How reports are put: ties by name, tables, and lists of names. Private to the core.
 #pragma once
+
+#include <ramet/report.h>
 
 #include <algorithm>
 #include <ostream>
@@ -7,6 +9,9 @@
 #include <vector>
 
 namespace ramet {
+
+/// The ties of a graph by the paths of their slots.
+std::vector<Tie> named(const std::vector<core::Tie>& ties, const core::Paths& paths);
 
 /// Prints rows of cells, each column as wide as its widest cell; the last column is ragged.
 inline void print_table(std::ostream& out, const std::vector<std::vector<std::string>>& rows) {

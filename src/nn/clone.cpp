@@ -286,8 +286,7 @@ std::vector<std::vector<detail::Made>> detail::clone(const Source& source, std::
 
 Catalog detail::catalog(const Source& source) {
   check(source);
-  const nn::Walk walk = nn::walk(source);
-  return Catalog(walk.graph, core::catalog(walk.graph));
+  return Catalog(nn::walk(source).graph);
 }
 
 Plan detail::plan(const Source& source, const CloneOptions& options) {

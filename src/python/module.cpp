@@ -144,22 +144,13 @@ PYBIND11_MODULE(_C, module) {
                                    "Something that cannot be cloned: its path, its type, and keep= as the way out.");
   py::class_<Catalog>(module, "Catalog")
       .def(
-          "ties",
-          [](const Catalog& it, const py::type& type) {
-            return tuples_of({it.begin(), it.end()}, type);
-          },
-          py::arg("type"))
+          "ties", [](const Catalog& it, const py::type& type) { return tuples_of(it, type); }, py::arg("type"))
       .def("find", &find_tie, py::arg("path"))
       .def("__str__", &table<Catalog>);
   py::class_<Plan>(module, "Plan").def("rows", &rows).def("nbytes", &Plan::nbytes).def("__str__", &table<Plan>);
   module.def("clones", &clones, py::arg("source"), py::arg("n"), py::arg("rules"));
   module.def(
-      "catalog",
-      [](py::handle source) {
-        const Walk walked = walk(source, {});
-        return Catalog(walked.graph, core::catalog(walked.graph));
-      },
-      py::arg("source"));
+      "catalog", [](py::handle source) { return Catalog(walk(source, {}).graph); }, py::arg("source"));
   module.def(
       "plan",
       [](py::handle source, const py::dict& rules) {

@@ -3,6 +3,7 @@
 #include "python/ties.h"
 
 #include "python/collection.h"
+#include "python/steal.h"
 
 namespace ramet::python {
 
@@ -10,40 +11,59 @@ namespace py = pybind11;
 
 namespace {
 
-PyObject* checked(PyObject* object) {
-  if (object == nullptr) throw py::error_already_set();
-  return object;
+py::object text(std::string_view it) {
+  return steal(PyUnicode_DecodeUTF8(it.data(), static_cast<Py_ssize_t>(it.size()), nullptr));
 }
 
-PyObject* text(const std::string& it) {
-  return checked(PyUnicode_DecodeUTF8(it.data(), static_cast<Py_ssize_t>(it.size()), nullptr));
-}
+class Tuples {
+ public:
+  Tuples(std::size_t count, const py::type& type) : made(count), type_(reinterpret_cast<PyTypeObject*>(type.ptr())) {}
 
-py::object names_of(const Tie& tie) {
-  const auto count = static_cast<Py_ssize_t>(tie.names.size());
-  const auto result = py::reinterpret_steal<py::object>(checked(PyTuple_New(count)));
-  for (Py_ssize_t i = 0; i < count; ++i) PyTuple_SET_ITEM(result.ptr(), i, text(tie.names[i]));
-  PyObject_GC_UnTrack(result.ptr());
-  return result;
-}
+  /// `name(i)` is the i-th name.
+  template <class Name>
+  void add(std::string_view kind, std::size_t count, const Name& name, int64_t nbytes) {
+    if (kind != kind_) kind_text_ = text(kind_ = kind);
+    const py::object names = steal(PyTuple_New(static_cast<Py_ssize_t>(count)));
+    for (std::size_t i = 0; i < count; ++i) {
+      PyTuple_SET_ITEM(names.ptr(), static_cast<Py_ssize_t>(i), text(name(i)).release().ptr());
+    }
+    const py::object tie = steal(type_->tp_alloc(type_, 3));
+    PyTuple_SET_ITEM(tie.ptr(), 0, kind_text_.inc_ref().ptr());
+    PyTuple_SET_ITEM(tie.ptr(), 1, names.inc_ref().ptr());
+    PyTuple_SET_ITEM(tie.ptr(), 2, steal(PyLong_FromLongLong(nbytes)).release().ptr());
+    PyObject_GC_UnTrack(names.ptr());
+    PyObject_GC_UnTrack(tie.ptr());
+    PyList_SET_ITEM(made.ptr(), next_++, tie.inc_ref().ptr());
+  }
+
+  py::list made;
+
+ private:
+  const CollectionPause pause_;
+  PyTypeObject* const type_;
+  std::string_view kind_;
+  py::object kind_text_;
+  Py_ssize_t next_ = 0;
+};
 
 }  // namespace
 
-py::list tuples_of(std::span<const Tie> ties, const py::type& type) {
-  const CollectionPause pause;
-  auto* const tuple = reinterpret_cast<PyTypeObject*>(type.ptr());
-  py::list result(ties.size());
-  py::object kind;
-  for (std::size_t i = 0; i < ties.size(); ++i) {
-    const auto made = py::reinterpret_steal<py::object>(checked(tuple->tp_alloc(tuple, 3)));
-    if (i == 0 || ties[i].kind != ties[i - 1].kind) kind = py::reinterpret_steal<py::object>(text(ties[i].kind));
-    PyTuple_SET_ITEM(made.ptr(), 0, kind.inc_ref().ptr());
-    PyTuple_SET_ITEM(made.ptr(), 1, names_of(ties[i]).release().ptr());
-    PyTuple_SET_ITEM(made.ptr(), 2, checked(PyLong_FromLongLong(ties[i].nbytes)));
-    PyObject_GC_UnTrack(made.ptr());
-    PyList_SET_ITEM(result.ptr(), static_cast<Py_ssize_t>(i), made.inc_ref().ptr());
+py::list tuples_of(const Catalog& catalog, const py::type& type) {
+  Tuples result(catalog.size(), type);
+  for (const core::Tie& tie : catalog.by_slot()) {
+    const auto name = [&](std::size_t i) { return catalog.paths().path(tie.slots[i]); };
+    result.add(core::to_string(tie.kind), tie.slots.size(), name, tie.nbytes);
   }
-  return result;
+  return result.made;
+}
+
+py::list tuples_of(const std::vector<Tie>& ties, const py::type& type) {
+  Tuples result(ties.size(), type);
+  for (const Tie& tie : ties) {
+    result.add(
+        tie.kind, tie.names.size(), [&](std::size_t i) { return std::string_view(tie.names[i]); }, tie.nbytes);
+  }
+  return result.made;
 }
 
 }  // namespace ramet::python

@@ -74,8 +74,9 @@ const std::vector<Walker::Entry>& Walker::gathered(PyObject* dict) {
 NodeId Walker::visit(PyObject* object, Py_ssize_t references) {
   const bool reachable_otherwise = complete_ || Py_REFCNT(object) > references || has_weak_references(object);
   if (!reachable_otherwise) return add(object);
-  if (const auto it = identities_.find(object); it != identities_.end()) return it->second;
-  return identities_[object] = add(object);
+  const auto [it, is_new] = identities_.emplace(object, none);
+  if (is_new) it->second = add(object);
+  return it->second;
 }
 
 NodeId Walker::add(PyObject* object) {

@@ -42,7 +42,7 @@ HandMade tied() {
   return made;
 }
 
-Catalog catalog_of(const HandMade& made) { return Catalog(made.graph, core::catalog(made.graph)); }
+Catalog catalog_of(const HandMade& made) { return Catalog(made.graph); }
 
 Plan plan_of(const HandMade& made, const Rules& rules = {}) {
   return Plan(made.graph, rules, core::plan(made.graph, core::catalog(made.graph), rules));
