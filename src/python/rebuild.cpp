@@ -172,12 +172,12 @@ void Rebuilder::fill_places(NodeId node, bool waits) {
 }
 
 void Rebuilder::fill_copy(NodeId node, const py::object& copy) {
-  static PyObject* const names[] = {PyUnicode_InternFromString("_parameters"), PyUnicode_InternFromString("_buffers"),
-                                    PyUnicode_InternFromString("_modules")};
+  const ModuleNames& names = ModuleNames::get();
   Cursor at = cursor(node);
   PyObject *key = nullptr, *value = nullptr;
   for (Py_ssize_t position = 0; PyDict_Next(copy.ptr(), &position, &key, &value);) {
-    if (key == names[0] || key == names[1] || key == names[2]) {
+    PyObject* const name = names.known(key);
+    if (name == names.parameters || name == names.buffers || name == names.modules) {
       set_item(copy.ptr(), key, filled(value, at).ptr());
     } else if (!types_.is_atomic(value)) {
       const NodeId target = met(value, at);

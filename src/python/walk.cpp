@@ -142,10 +142,7 @@ void Walker::expand(NodeId node) {
 }
 
 void Walker::expand_module(NodeId node, bool registered_only) {
-  static PyObject* const parameters = PyUnicode_InternFromString("_parameters");
-  static PyObject* const buffers = PyUnicode_InternFromString("_buffers");
-  static PyObject* const modules = PyUnicode_InternFromString("_modules");
-  static PyObject* const compiled = PyUnicode_InternFromString("_compiled_call_impl");
+  const ModuleNames& names = ModuleNames::get();
   PyObject* object = walk_.items[node].object.ptr();
   const TypeFacts facts = walk_.types.of(Py_TYPE(object));
   if (facts.sharded && graph_.nodes[node].fate == core::Fate::cloned) {
@@ -167,19 +164,20 @@ void Walker::expand_module(NodeId node, bool registered_only) {
   const Owner owner = owner_of(node);
   bool drop_compiled = false;
   for (const auto& [key, value] : gathered(dict)) {
-    if (key == parameters) {
+    PyObject* const name = names.known(key);
+    if (name == names.parameters) {
       registered(node, SlotKind::parameter, key, value);
-    } else if (key == buffers) {
+    } else if (name == names.buffers) {
       registered(node, SlotKind::buffer, key, value);
-    } else if (key == modules) {
+    } else if (name == names.modules) {
       registered(node, SlotKind::child, key, value);
-    } else if (key == compiled) {
+    } else if (name == names.compiled) {
       drop_compiled = walk_.items[node].drafted;
     } else if (!registered_only && attribute(owner, key, value) && is_hooks(key)) {
       walk_.items[graph_.slots.back().target].weak = true;
     }
   }
-  if (drop_compiled && PyDict_DelItem(dict, compiled) != 0) throw py::error_already_set();
+  if (drop_compiled && PyDict_DelItem(dict, names.compiled) != 0) throw py::error_already_set();
 }
 
 void Walker::registered(NodeId owner, SlotKind kind, PyObject* key, PyObject* container) {

@@ -66,6 +66,28 @@ inline const char* dict_name(core::SlotKind kind) {
   return kind == core::SlotKind::parameter ? "_parameters" : "_buffers";
 }
 
+/// The names in a module's __dict__ that the walk and rebuild know.
+struct ModuleNames {
+  PyObject* const parameters = PyUnicode_InternFromString("_parameters");
+  PyObject* const buffers = PyUnicode_InternFromString("_buffers");
+  PyObject* const modules = PyUnicode_InternFromString("_modules");
+  PyObject* const compiled = PyUnicode_InternFromString("_compiled_call_impl");
+
+  static const ModuleNames& get() {
+    static const ModuleNames names;
+    return names;
+  }
+
+  /// The one that a key equals, if any, else the key. The keys of a module that was unpickled are other objects.
+  PyObject* known(PyObject* key) const {
+    if (!PyUnicode_CheckExact(key) || PyUnicode_CHECK_INTERNED(key)) return key;
+    for (PyObject* name : {parameters, buffers, modules, compiled}) {
+      if (PyUnicode_GET_LENGTH(key) == PyUnicode_GET_LENGTH(name) && PyUnicode_Compare(key, name) == 0) return name;
+    }
+    return key;
+  }
+};
+
 /// Walks `source`: a torch.nn.Module, or a session: tuples, lists, dicts and dataclasses of modules, optimizers and
 /// tensors. Throws PlanError for anything else.
 Walk walk(py::handle source, const WalkOptions& options);

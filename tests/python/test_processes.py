@@ -51,6 +51,44 @@ def test_a_clone_can_be_stored_and_copied_by_others(through):
     expect_equal_and_tied(clone, loaded)
 
 
+class Recurrent(nn.Module):
+    """What torch or a hook refers to a second time, beside what is registered."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+        self.lstm = nn.LSTM(2, 2)
+        self.peer = [self.net.head]
+
+
+# An unpickled model has names of its own, equal to those of its source and not the same objects.
+@pytest.mark.parametrize("make", [Net, Recurrent, lambda: nn.TransformerEncoderLayer(8, 2)])
+def test_what_comes_from_a_pickle_is_as_what_it_was_made_from(make):
+    source, file = make(), io.BytesIO()
+    torch.save(source, file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    assert list(ramet.plan(loaded)) == list(ramet.plan(source))
+    assert list(ramet.catalog(loaded)) == list(ramet.catalog(source))
+    assert not ramet.relation(source, loaded).only_a
+    for clone in [ramet.clone(loaded), *ramet.clones(loaded, 2), copy.deepcopy(ramet.clone(loaded))]:
+        assert list(clone.state_dict()) == list(source.state_dict())
+        assert list(ramet.catalog(clone)) == list(ramet.catalog(source))
+        assert not {id(tensor) for tensor in clone.parameters()} & {id(tensor) for tensor in loaded.parameters()}
+    clone, optimizer = ramet.clone((loaded, torch.optim.Adam(loaded.parameters())))
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in clone.parameters()]
+
+
+def test_what_comes_from_a_pickle_is_tied_untied_and_assigned_in_place():
+    loaded = pickle.loads(pickle.dumps(Net()))
+    ramet.untie(loaded, True)
+    assert loaded.head.weight is not loaded.embed.weight
+    ramet.tie(loaded, "embed.weight", "head.weight")
+    assert loaded.head.weight is loaded.embed.weight
+    ramet.assign(loaded, {"head.bias": torch.zeros(300)})
+    assert not loaded.head.bias.any()
+
+
 def test_what_is_saved_of_a_clone_is_no_larger_than_of_its_source():
     net = nn.Sequential(*[nn.Linear(8, 8) for _ in range(50)])
     sizes = []
