@@ -20,7 +20,8 @@ def tie(model: object, /, *paths: str) -> None:
     """Ties slots of ``model`` in place: every later path gets the very tensor, or module, of the first.
 
     What a later path named is replaced under all its names, and plain references to it follow (an RNN's flat weights, a
-    list of peers), so that nothing of ``model`` holds it any more. Values are not merged: the first one's stay.
+    list of peers), so that nothing of ``model`` holds it any more. Values are not merged: the first one's stay. An
+    optimizer of the session steps what is tied once, with what it has kept for the first.
 
     Slots are set in the modules' own dicts; no ``__setattr__`` runs.
 
@@ -82,6 +83,7 @@ def assign(model: object, /, tensors: Mapping[str, Tensor] | Iterable[Tensor]) -
     """Puts tensors into slots of ``model`` in place, non-leaf ones too: the way to take a differentiable step.
 
     Every name of a tied tensor gets the one that is given for it, and plain references follow (an RNN's flat weights).
+    An optimizer of the session goes on with what it has kept for the tensor that was there.
     What autograd knows (``requires_grad``, leaf or not) and what is a ``Parameter`` is put in as it is. Other tensors
     are data: in a parameter slot each becomes a ``Parameter`` over the same memory, with the ``requires_grad`` of the
     one before, as with ``load_state_dict(assign=True)``; elsewhere they too are put in as they are. Nothing is copied.

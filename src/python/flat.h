@@ -11,6 +11,17 @@ namespace ramet::python {
 
 inline py::object borrow(PyObject* object) { return py::reinterpret_borrow<py::object>(object); }
 
+/// What a weak reference or a weak proxy refers to; None if that is gone.
+inline py::object referent(PyObject* weak) {
+#if PY_VERSION_HEX >= 0x030D0000
+  PyObject* object = nullptr;
+  if (PyWeakref_GetRef(weak, &object) < 0) throw py::error_already_set();
+  return object == nullptr ? py::object(py::none()) : steal(object);
+#else
+  return borrow(PyWeakref_GetObject(weak));
+#endif
+}
+
 inline void set_item(PyObject* dict, PyObject* key, PyObject* value) {
   if (PyDict_SetItem(dict, key, value) != 0) throw py::error_already_set();
 }

@@ -7,8 +7,8 @@
 
 #include <map>
 
+#include "python/flat.h"
 #include "python/shells.h"
-#include "python/steal.h"
 
 namespace ramet::python {
 namespace {
@@ -34,9 +34,11 @@ py::object substituted(py::handle value, const Objects& now) {
     if (it == now.end()) return same();
     return steal(PyMethod_New(PyMethod_GET_FUNCTION(value.ptr()), it->second.ptr()));
   }
-  if (PyWeakref_CheckRefExact(value.ptr())) {
-    const auto it = now.find(value().ptr());
-    return it == now.end() ? same() : py::object(py::weakref(it->second));
+  if (PyWeakref_CheckRefExact(value.ptr()) || PyWeakref_CheckProxy(value.ptr())) {
+    const auto it = now.find(referent(value.ptr()).ptr());
+    if (it == now.end()) return same();
+    const bool proxy = PyWeakref_CheckProxy(value.ptr());
+    return steal(proxy ? PyWeakref_NewProxy(it->second.ptr(), nullptr) : PyWeakref_NewRef(it->second.ptr(), nullptr));
   }
   return same();
 }
@@ -47,22 +49,66 @@ py::object attributes_of(const py::object& object) {
   return py::reinterpret_steal<py::object>(dict);
 }
 
+// Each parameter is stepped once, and what was kept for one that is stepped no more goes to the one in its place, if
+// nothing is kept for that.
+template <class Objects>
+void settle(const py::object& optimizer, const Objects& now) {
+  std::unordered_set<PyObject*> replacing, stepped;
+  for (const auto& [old, value] : now) replacing.insert(value.ptr());
+  for (const py::handle group : optimizer.attr("param_groups")) {
+    py::list once;
+    for (const py::handle parameter : group["params"]) {
+      const bool is_new = stepped.insert(parameter.ptr()).second;
+      if (is_new || replacing.count(parameter.ptr()) == 0) once.append(parameter);
+    }
+    if (once.size() != py::len(group["params"])) group["params"] = once;
+  }
+  const py::object state = optimizer.attr("state");
+  for (const auto& [old, value] : now) {
+    if (stepped.count(old) != 0 || !state.contains(py::handle(old))) continue;
+    const py::object kept = state.attr("pop")(py::handle(old));
+    if (!state.contains(value)) state[value] = kept;
+  }
+}
+
 }  // namespace
 
 Placing::Placing(std::string verb, const Walk& walk, const core::Changes& changes,
                  const std::vector<py::object>& values)
     : verb_(std::move(verb)), walk_(walk) {
-  std::map<NodeId, Objects> plain;  // by owner: one container's references to one object all become the same
+  find_optimizers();
+  struct Owned {
+    Objects now;
+    std::size_t places = 0;
+  };
+  std::map<NodeId, Owned> plain;  // by owner: one container's references to one object all become the same
   for (const core::Change& change : changes.slots) {
     const core::Slot& slot = walk.graph.slots[change.slot];
     const py::object& now = values[change.now];
     if (is_registered(slot.kind)) {
       plan_registered(change, now);
     } else {
-      plain[slot.owner][walk.items[change.old].object.ptr()] = now;
+      Owned& owned = plain[slot.owner];
+      owned.now[walk.items[change.old].object.ptr()] = now;
+      ++owned.places;
     }
   }
-  for (const auto& [owner, now] : plain) plan_plain(owner, now);
+  for (const auto& [owner, owned] : plain) plan_plain(owner, owned.now, owned.places);
+  for (const Optimizer& it : optimizers_) {
+    if (!it.now.empty()) steps_.emplace_back([it] { settle(it.object, it.now); });
+  }
+}
+
+void Placing::find_optimizers() {
+  static PyObject* const type = torch_class("torch.optim", "Optimizer").release().ptr();
+  for (const Item& item : walk_.items) {
+    if (!PyObject_TypeCheck(item.object.ptr(), reinterpret_cast<PyTypeObject*>(type))) continue;
+    for (const py::handle group : py::getattr(item.object, "param_groups", py::tuple())) {
+      params_[py::object(group["params"]).ptr()] = optimizers_.size();
+    }
+    states_.insert(py::getattr(item.object, "state", py::none()).ptr());
+    optimizers_.push_back({item.object, {}});
+  }
 }
 
 void Placing::run() const {
@@ -86,8 +132,13 @@ void Placing::plan_registered(const core::Change& change, const py::object& now)
   }
 }
 
-void Placing::plan_plain(NodeId owner, const Objects& now) {
+// `places`: how many the walk has met, of which an object's attributes may be only some.
+void Placing::plan_plain(NodeId owner, const Objects& now, std::size_t places) {
   const py::object& object = walk_.items[owner].object;
+  if (states_.count(object.ptr()) != 0) return;  // see settle
+  if (const auto it = params_.find(object.ptr()); it != params_.end()) {
+    for (const auto& [old, value] : now) optimizers_[it->second].now[old] = value;
+  }
   bool found = false;
   if (PyList_CheckExact(object.ptr())) {
     found = plan_list(object, now);
@@ -96,7 +147,9 @@ void Placing::plan_plain(NodeId owner, const Objects& now) {
   } else if (Py_TYPE(object.ptr()) == &PySet_Type) {
     found = plan_set(object, now);
   } else if (const py::object attributes = attributes_of(object)) {
-    found = plan_dict(attributes, now);
+    const std::size_t before = steps_.size();
+    plan_dict(attributes, now);
+    found = steps_.size() - before == places;
   }
   if (found) return;
   fail(owner, std::string("is of type '") + Py_TYPE(object.ptr())->tp_name +

@@ -24,17 +24,6 @@ using core::SlotId;
   throw py::error_already_set();
 }
 
-/// Plain objects nest by recursion, as in copy.deepcopy; Python's own limit applies.
-class RecursionGuard {
- public:
-  RecursionGuard() {
-    if (Py_EnterRecursiveCall(" while cloning plain state") != 0) throw py::error_already_set();
-  }
-  ~RecursionGuard() { Py_LeaveRecursiveCall(); }
-  RecursionGuard(const RecursionGuard&) = delete;
-  RecursionGuard& operator=(const RecursionGuard&) = delete;
-};
-
 }  // namespace
 
 py::object Rebuilder::run() {
@@ -107,9 +96,16 @@ bool Rebuilder::is_ready(NodeId node, int depth) const {
   const Shape shape = walk_.items[node].shape;
   const bool container = shape >= Shape::list && shape <= Shape::set && depth < 2 && walk_.registered.empty();
   if (!container && shape != Shape::method && shape != Shape::weak) return is_shell(node);
-  const auto slots = walk_.graph.slots_of(node);
-  return std::ranges::all_of(
-      slots, [&](const core::Slot& slot) { return slot.target == none || is_ready(slot.target, depth + 1); });
+  const bool hashes = shape == Shape::dict || shape == Shape::ordered_dict || shape == Shape::set;
+  return std::ranges::all_of(walk_.graph.slots_of(node), [&](const core::Slot& slot) {
+    if (slot.target == none) return true;
+    return is_ready(slot.target, depth + 1) && !(hashes && hashes_itself(slot.target));
+  });
+}
+
+// A module with a hash of its own is asked for it as a key, and must be complete then.
+bool Rebuilder::hashes_itself(NodeId node) const {
+  return is_shell(node) && Py_TYPE(walk_.items[node].object.ptr())->tp_hash != PyBaseObject_Type.tp_hash;
 }
 
 // Those whose state is complete run before any other user code, which then meets modules that are done.
@@ -324,7 +320,10 @@ py::object Rebuilder::build_back(NodeId node) {
   const Item& item = walk_.items[node];
   if (walk_.graph.nodes[node].count == 0) return item.object;
   const py::object owner = value_of(walk_.graph.slots_of(node)[0].target);
-  if (item.shape == Shape::weak) return steal(PyWeakref_NewRef(owner.ptr(), nullptr));
+  if (item.shape == Shape::weak) {
+    const bool proxy = PyWeakref_CheckProxy(item.object.ptr());
+    return steal(proxy ? PyWeakref_NewProxy(owner.ptr(), nullptr) : PyWeakref_NewRef(owner.ptr(), nullptr));
+  }
   return steal(PyMethod_New(PyMethod_GET_FUNCTION(item.object.ptr()), owner.ptr()));
 }
 

@@ -36,7 +36,9 @@ py::object Rebuilder::build_tuple(NodeId node) {
   py::tuple result(PyTuple_GET_SIZE(source));
   Cursor at = cursor(node);
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(source); ++i) result[i] = value(PyTuple_GET_ITEM(source, i), at);
-  return result;
+  // An item that clones itself may have come back here, and have left a copy in the memo.
+  py::object other = copied_by_user_code(node);
+  return other ? other : std::move(result);
 }
 
 py::object Rebuilder::build_dict(NodeId node) {

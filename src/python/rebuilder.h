@@ -45,6 +45,7 @@ class Rebuilder {
   /// Whether it can be made without user code, so that it stands before any runs: tensors, modules, and containers of
   /// these (an RNN's flat weights, a list of peers).
   bool is_ready(core::NodeId node, int depth = 0) const;
+  bool hashes_itself(core::NodeId node) const;
   bool is_shell(core::NodeId node) const {
     return walk_.items[node].shape == Shape::module && walk_.graph.nodes[node].fate == core::Fate::cloned;
   }

@@ -95,6 +95,15 @@ bool is_parametrized(py::handle type) {
          text("__qualname__") == "_inject_new_class.<locals>.default_deepcopy";
 }
 
+/// Whether a base that is built in holds something beside the __dict__: a dict's items, an int's value.
+bool has_contents(PyTypeObject* type) {
+  if (type->tp_itemsize != 0) return true;
+  for (PyTypeObject* base = type; base != nullptr; base = base->tp_base) {
+    if (!PyType_HasFeature(base, Py_TPFLAGS_HEAPTYPE) && base != &PyBaseObject_Type) return true;
+  }
+  return false;
+}
+
 /// Whether FullyShardedDataParallel wraps it, or fully_shard has changed its class.
 bool is_sharded(py::handle type) {
   const py::tuple bases = type.attr("__mro__");
@@ -110,7 +119,7 @@ bool is_hooks(PyObject* key) {
   if (!PyUnicode_CheckExact(key)) return false;
   Py_ssize_t size = 0;
   const char* text = PyUnicode_AsUTF8AndSize(key, &size);
-  if (text == nullptr) throw py::error_already_set();
+  if (text == nullptr) return PyErr_Clear(), false;
   static constexpr std::string_view names[] = {"_forward_hooks",
                                                "_forward_pre_hooks",
                                                "_backward_hooks",
@@ -150,7 +159,9 @@ struct Types::Known {
     add(PyODict_Type, Shape::ordered_dict);
     add(PySet_Type, Shape::set);
     add(PyMethod_Type, Shape::method);
-    add(*reinterpret_cast<PyTypeObject*>(torch_class("weakref", "ReferenceType").ptr()), Shape::weak);
+    for (const char* name : {"ReferenceType", "ProxyType", "CallableProxyType"}) {
+      add(*reinterpret_cast<PyTypeObject*>(torch_class("weakref", name).ptr()), Shape::weak);
+    }
   }
 
   py::object enum_class, copyreg, dispatch_table, module, scripted, tensor, parameter;
@@ -170,12 +181,14 @@ bool Types::is_atomic(PyObject* object) {
   }
   if (type == &PyODict_Type || type == &PyDict_Type || type == &PySet_Type || type == &PyList_Type) return false;
   if (type == &PyTuple_Type) {
+    const RecursionGuard guard;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) {
       if (!is_atomic(PyTuple_GET_ITEM(object, i))) return false;
     }
     return true;
   }
   if (type == &PyFrozenSet_Type) {
+    const RecursionGuard guard;
     for (const py::handle item : py::reinterpret_borrow<py::object>(object)) {
       if (!is_atomic(item.ptr())) return false;
     }
@@ -246,13 +259,8 @@ bool Types::reduces_by_default(py::handle type) const {
 
 // An instance is its __dict__ and nothing else: no __slots__, no built-in base with contents of its own.
 bool Types::only_dict(py::handle type) const {
-  const auto* object = reinterpret_cast<PyTypeObject*>(type.ptr());
-  if (object->tp_itemsize != 0 || object->tp_dictoffset == 0) return false;
-  for (const PyTypeObject* base = object; base != nullptr; base = base->tp_base) {
-    if (!PyType_HasFeature(const_cast<PyTypeObject*>(base), Py_TPFLAGS_HEAPTYPE) && base != &PyBaseObject_Type) {
-      return false;
-    }
-  }
+  auto* const object = reinterpret_cast<PyTypeObject*>(type.ptr());
+  if (has_contents(object) || object->tp_dictoffset == 0) return false;
   // copyreg keeps what it has found in the class itself.
   static PyObject* const name = PyUnicode_InternFromString("__slotnames__");
   PyObject* kept = PyDict_GetItemWithError(own_dict(type.ptr()).ptr(), name);
@@ -275,8 +283,9 @@ TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
   }
   const py::handle object(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
   const bool reduces = same_attribute(type, object, "__reduce_ex__") && same_attribute(type, object, "__reduce__") &&
+                       !attribute(type, "__getnewargs__") && !attribute(type, "__getnewargs_ex__") &&
                        !known().dispatch_table.contains(type);
-  if (!reduces) return facts;
+  if (!reduces || has_contents(reinterpret_cast<PyTypeObject*>(type.ptr()))) return facts;
   facts.shape = Shape::module;
   facts.getstate = !facts.parametrized && !same_attribute(type, known().module, "__getstate__");
   // torch.nn's own ones add attributes that old pickles lack, but an RNN's sets up its flat weights.

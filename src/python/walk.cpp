@@ -160,6 +160,7 @@ void Walker::expand_module(NodeId node, bool registered_only) {
     return;
   }
   expect_references(dict, 2);
+  if (!getstate && !options_.in_place) registered_only = registered_only || copies_itself(node, dict);
   if (!registered_only && draft(node)) dict = walk_.items[node].extra.ptr();
   const Owner owner = owner_of(node);
   bool drop_compiled = false;

@@ -72,6 +72,7 @@ struct ModuleNames {
   PyObject* const buffers = PyUnicode_InternFromString("_buffers");
   PyObject* const modules = PyUnicode_InternFromString("_modules");
   PyObject* const compiled = PyUnicode_InternFromString("_compiled_call_impl");
+  PyObject* const deepcopy = PyUnicode_InternFromString("__deepcopy__");
 
   static const ModuleNames& get() {
     static const ModuleNames names;

@@ -32,6 +32,17 @@ void Walker::item(NodeId owner, PyObject* key, PyObject* value) {
   element(owner, key, value);
 }
 
+// Whether the object itself, and not its class, has a __deepcopy__.
+bool Walker::copies_itself(NodeId node, PyObject* dict) {
+  if (graph_.nodes[node].fate == core::Fate::held) return false;
+  if (PyDict_GetItemWithError(dict, ModuleNames::get().deepcopy) == nullptr) {
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+    return false;
+  }
+  walk_.items[node].shape = Shape::leaf;
+  return true;
+}
+
 // Goes on from a copy of the node's __dict__, if that is to be cloned.
 bool Walker::draft(NodeId node) {
   if (!options_.drafts || graph_.nodes[node].fate != core::Fate::cloned) return false;
@@ -67,6 +78,7 @@ void Walker::expand_state(NodeId node) {
       if (dict == nullptr) return;
       expect_references(dict, 2);
       if (walk_.types.of(Py_TYPE(walk_.items[node].object.ptr())).is_optimizer) return expand_optimizer(node, dict);
+      if (walk_.items[node].shape == Shape::plain && copies_itself(node, dict)) return;
       if (walk_.items[node].shape == Shape::plain && draft(node)) dict = walk_.items[node].extra.ptr();
       const Owner owner = owner_of(node);
       for (const auto& [key, value] : gathered(dict)) attribute(owner, key, value);
@@ -184,9 +196,9 @@ void Walker::add_back_edges() {
     PyObject* object = walk_.items[node].object.ptr();
     py::object owner;
     if (PyMethod_Check(object)) {
-      owner = py::reinterpret_borrow<py::object>(PyMethod_GET_SELF(object));
+      owner = borrow(PyMethod_GET_SELF(object));
     } else {
-      owner = py::reinterpret_borrow<py::object>(object)();
+      owner = referent(object);
     }
     const auto it = identities_.find(owner.ptr());
     if (it != identities_.end()) add_slot(node, SlotKind::back, none, it->second);

@@ -50,6 +50,7 @@ class Walker {
   void expand_state(core::NodeId node);
   void expand_dict(core::NodeId node, PyObject* dict);
   bool draft(core::NodeId node);
+  bool copies_itself(core::NodeId node, PyObject* dict);
   /// Whose __dict__ (or draft) the walk goes through.
   struct Owner {
     core::NodeId node;
@@ -105,9 +106,10 @@ class Walker {
       if (named.key.ptr() == key) return named.name;
       Py_ssize_t size = 0;
       const char* text = PyUnicode_AsUTF8AndSize(key, &size);
-      if (text == nullptr) throw py::error_already_set();
-      const std::string_view name(text, size);
-      named = {borrow(key), name.find('.') == name.npos ? graph_.add_name(name) : core::none};
+      if (text == nullptr) PyErr_Clear();  // a lone surrogate: no path can name it
+      const std::string_view name = text == nullptr ? std::string_view(".") : std::string_view(text, size);
+      const bool nameable = name.find_first_of(std::string_view(".\0", 2)) == name.npos;
+      named = {borrow(key), nameable ? graph_.add_name(name) : core::none};
       return named.name;
     }
     return PyLong_CheckExact(key) ? graph_.add_name(py::str(key).cast<std::string>()) : core::none;

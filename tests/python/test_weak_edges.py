@@ -122,3 +122,24 @@ def test_a_weak_reference_keeps_nothing_alive():
     clone = ramet.clone(model)
     del clone.linear
     assert clone.gone() is None
+
+
+def test_weak_proxies_lead_to_the_clone_of_what_is_cloned():
+    model = nn.Sequential(nn.Linear(2, 2))
+    gone = nn.Linear(1, 1)
+    model[0].parents = [weakref.proxy(model), weakref.proxy(model[0]), weakref.proxy(gone), weakref.proxy(gone)]
+    outside = weakref.proxy(model)
+    del gone
+    clone = ramet.clone(model)
+    clone.append(nn.Linear(2, 2))
+    assert isinstance(clone[0].parents[0], weakref.CallableProxyType)
+    assert len(clone[0].parents[0]) == 2 and len(outside) == 1
+    assert clone[0].parents[1].weight is clone[0].weight
+    assert clone[0].parents[2] is model[0].parents[2]
+
+
+def test_weak_proxies_follow_a_module_that_is_replaced():
+    model = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+    model[0].peers = [weakref.proxy(model[1])]
+    ramet.tie(model, "0", "1")
+    assert model[0].peers[0].weight is model[0].weight
