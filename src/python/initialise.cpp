@@ -47,6 +47,16 @@ void take_slots(const Walk& walk, const core::Plan& plan, NodeId node, const py:
   }
 }
 
+/// Whether a method can be called without any; what is no Python function is trusted to.
+bool needs_no_arguments(const py::object& method) {
+  PyObject* function = PyMethod_Check(method.ptr()) ? PyMethod_GET_FUNCTION(method.ptr()) : nullptr;
+  if (function == nullptr || !PyFunction_Check(function)) return true;
+  const auto* code = reinterpret_cast<const PyCodeObject*>(PyFunction_GetCode(function));
+  const auto given = [](PyObject* defaults) { return defaults == nullptr ? 0 : PyObject_Size(defaults); };
+  return code->co_argcount <= 1 + given(PyFunction_GetDefaults(function)) &&
+         code->co_kwonlyargcount <= given(PyFunction_GetKwDefaults(function));
+}
+
 }  // namespace
 
 // What a class's __getattr__ answers, and what was put in the instance, may be another module's: it would write that.
@@ -56,7 +66,7 @@ py::object initialiser_of(const py::object& module) {
     const bool own = PyMethod_Check(found.ptr())
                          ? PyMethod_GET_SELF(found.ptr()) == module.ptr()
                          : py::hasattr(py::type::of(module), name) && !module.attr("__dict__").contains(name);
-    if (own && PyCallable_Check(found.ptr()) != 0) return found;
+    if (own && PyCallable_Check(found.ptr()) != 0 && needs_no_arguments(found)) return found;
   }
   return py::none();
 }

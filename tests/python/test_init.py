@@ -386,6 +386,29 @@ class TestErrors:
         clone = ramet.clone(Bare(), init="inner")
         assert clone.scale.tolist() == [1] * 3
 
+    @pytest.mark.parametrize("keyword", [False, True])
+    def test_one_that_needs_arguments_is_none(self, keyword: bool) -> None:
+        class Scaled(nn.Linear):
+            def reset_parameters(self, scale: float = 1.0) -> None:
+                nn.init.constant_(self.weight, scale)
+
+        class Asking(Scaled):
+            def reset_parameters(self, scale: float) -> None:
+                raise AssertionError
+
+        class AskingByName(Scaled):
+            def reset_parameters(self, *, scale: float) -> None:
+                raise AssertionError
+
+        source = Scaled(2, 2)
+        assert ramet.clone(source, init="weight").weight.eq(1).all()
+        source.__class__ = AskingByName if keyword else Asking
+        with refused(
+            "clone: the source itself has neither reset_parameters nor _reset_parameters, and init=True names tensors "
+            "of it; give initializer, or name them in copy or share"
+        ):
+            ramet.clone(source, init=True)
+
     def test_initializer_without_init(self) -> None:
         for options in ({}, {"share": True}):
             with refused(
