@@ -3,6 +3,8 @@
 
 #include <unordered_map>
 
+#include "python/flat.h"
+
 namespace ramet::python {
 namespace {
 
@@ -16,25 +18,15 @@ class Closures {
     if (held == nullptr) return {};
     if (held == source_.ptr()) return made_;
     if (PyFunction_Check(held)) return rebound_function(py::reinterpret_borrow<py::object>(held));
-    if (PyWeakref_CheckRefExact(held))
-      return refers_to_source(held) ? owned(PyWeakref_NewRef(made_.ptr(), nullptr)) : py::object();
+    if (PyWeakref_CheckRefExact(held)) return referent(held).is(source_) ? weak_like(held, made_) : py::object();
     if (!PyMethod_Check(held)) return {};
     PyObject* self = PyMethod_GET_SELF(held);
     const py::object function = rebound(PyMethod_GET_FUNCTION(held));
     if (self != source_.ptr() && !(function && self == made_.ptr())) return {};
-    return owned(PyMethod_New(function ? function.ptr() : PyMethod_GET_FUNCTION(held), made_.ptr()));
+    return steal(PyMethod_New(function ? function.ptr() : PyMethod_GET_FUNCTION(held), made_.ptr()));
   }
 
  private:
-  static py::object owned(PyObject* object) {
-    if (object == nullptr) throw py::error_already_set();
-    return py::reinterpret_steal<py::object>(object);
-  }
-
-  bool refers_to_source(PyObject* reference) const {
-    return py::reinterpret_borrow<py::object>(reference)().is(source_);
-  }
-
   py::object rebound_function(const py::object& function) {
     PyObject* closure = PyFunction_GetClosure(function.ptr());
     const auto [known, added] = met_.try_emplace(function.ptr());
@@ -45,7 +37,7 @@ class Closures {
       const auto cell = py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(closure, i));
       const py::object content = rebound(PyCell_GET(cell.ptr()));
       refers = refers || content;
-      cells[i] = content ? owned(PyCell_New(content.ptr())) : cell;
+      cells[i] = content ? steal(PyCell_New(content.ptr())) : cell;
     }
     if (!refers) return {};
     const py::object copy = py::type::of(function)(function.attr("__code__"), function.attr("__globals__"),

@@ -22,6 +22,12 @@ inline py::object referent(PyObject* weak) {
 #endif
 }
 
+/// A weak reference or a weak proxy, as `like` is, to another object.
+inline py::object weak_like(PyObject* like, const py::object& object) {
+  const bool proxy = PyWeakref_CheckProxy(like);
+  return steal(proxy ? PyWeakref_NewProxy(object.ptr(), nullptr) : PyWeakref_NewRef(object.ptr(), nullptr));
+}
+
 inline void set_item(PyObject* dict, PyObject* key, PyObject* value) {
   if (PyDict_SetItem(dict, key, value) != 0) throw py::error_already_set();
 }

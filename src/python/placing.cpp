@@ -36,9 +36,7 @@ py::object substituted(py::handle value, const Objects& now) {
   }
   if (PyWeakref_CheckRefExact(value.ptr()) || PyWeakref_CheckProxy(value.ptr())) {
     const auto it = now.find(referent(value.ptr()).ptr());
-    if (it == now.end()) return same();
-    const bool proxy = PyWeakref_CheckProxy(value.ptr());
-    return steal(proxy ? PyWeakref_NewProxy(it->second.ptr(), nullptr) : PyWeakref_NewRef(it->second.ptr(), nullptr));
+    return it == now.end() ? same() : weak_like(value.ptr(), it->second);
   }
   return same();
 }

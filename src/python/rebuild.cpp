@@ -320,10 +320,7 @@ py::object Rebuilder::build_back(NodeId node) {
   const Item& item = walk_.items[node];
   if (walk_.graph.nodes[node].count == 0) return item.object;
   const py::object owner = value_of(walk_.graph.slots_of(node)[0].target);
-  if (item.shape == Shape::weak) {
-    const bool proxy = PyWeakref_CheckProxy(item.object.ptr());
-    return steal(proxy ? PyWeakref_NewProxy(owner.ptr(), nullptr) : PyWeakref_NewRef(owner.ptr(), nullptr));
-  }
+  if (item.shape == Shape::weak) return weak_like(item.object.ptr(), owner);
   return steal(PyMethod_New(PyMethod_GET_FUNCTION(item.object.ptr()), owner.ptr()));
 }
 
