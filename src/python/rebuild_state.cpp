@@ -117,9 +117,11 @@ py::object Rebuilder::half(const py::object& source, Cursor& at) {
   return result;
 }
 
+// Over a copy: user code may change the source's own.
 void Rebuilder::fill_dict(py::dict target, PyObject* source, Cursor& at) {
+  const py::object entries = steal(PyDict_Copy(source));
   PyObject *key = nullptr, *held = nullptr;
-  for (Py_ssize_t position = 0; PyDict_Next(source, &position, &key, &held);) {
+  for (Py_ssize_t position = 0; PyDict_Next(entries.ptr(), &position, &key, &held);) {
     const py::object new_key = value(key, at);
     set_item(target.ptr(), new_key.ptr(), value(held, at).ptr());
   }

@@ -265,3 +265,35 @@ def test_a_dict_that_does_not_copy_itself_is_an_error_and_the_source_stays() -> 
     with pytest.raises(TypeError, match="must be a dict of its own"):
         ramet.clone(source)
     assert source.weight is weight
+
+
+class StatefulByDict:
+    """Its state, which is its live ``__dict__``, goes through a __setstate__."""
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+
+
+class Meddler:
+    """Changes the object that holds it while that is being cloned."""
+
+    def __init__(self, holder):
+        self.holder = holder
+
+    def __deepcopy__(self, memo):
+        for name in list(self.holder.__dict__):
+            if name.startswith("item"):
+                del self.holder.__dict__[name]
+        self.holder.__dict__.update({f"new{i}": [i] for i in range(1000)})
+        return self
+
+
+def test_a_state_that_user_code_changes_meanwhile_is_cloned_as_it_was():
+    model = nn.Linear(1, 1)
+    model.holder = StatefulByDict()
+    model.holder.meddler = Meddler(model.holder)
+    for i in range(50):
+        setattr(model.holder, f"item{i}", [torch.ones(1) * i])
+    clone = ramet.clone(model)
+    assert [clone.holder.__dict__[f"item{i}"][0].item() for i in range(50)] == list(range(50))
+    assert not hasattr(clone.holder, "new0")
