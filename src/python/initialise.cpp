@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/python_variable.h>
 
 #include "python/rebuild.h"
+#include "python/steal.h"
 
 namespace ramet::python {
 namespace {
@@ -14,11 +15,20 @@ namespace {
 using core::NodeId;
 using core::none;
 
+/// By this mark transformers' initialisers know what was loaded, and leave it alone.
+void forget_loaded(Item& item) {
+  constexpr const char* mark = "_is_hf_initialized";
+  if (item.shape != Shape::tensor || !item.extra || PyDict_GetItemString(item.extra.ptr(), mark) != Py_True) return;
+  item.extra = steal(PyDict_Copy(item.extra.ptr()));
+  if (PyDict_DelItemString(item.extra.ptr(), mark) != 0) throw py::error_already_set();
+}
+
 /// Kept plain objects, and what lies outside of the source, stay what they are.
 Walk scratch_walk(const Walk& walk) {
   Walk result = walk;
   result.memo = py::object();
   for (NodeId node = 0; node < result.items.size(); ++node) {
+    forget_loaded(result.items[node]);
     core::Node& it = result.graph.nodes[node];
     Shape& shape = result.items[node].shape;
     const bool module = it.kind == core::NodeKind::module && shape != Shape::atomic;

@@ -53,15 +53,24 @@ template <class Objects>
 void settle(const py::object& optimizer, const Objects& now) {
   std::unordered_set<PyObject*> replacing, stepped;
   for (const auto& [old, value] : now) replacing.insert(value.ptr());
-  for (const py::handle group : optimizer.attr("param_groups")) {
-    py::list once;
-    for (const py::handle parameter : group["params"]) {
-      const bool is_new = stepped.insert(parameter.ptr()).second;
-      if (is_new || replacing.count(parameter.ptr()) == 0) once.append(parameter);
-    }
-    if (once.size() != py::len(group["params"])) group["params"] = once;
-  }
   const py::object state = optimizer.attr("state");
+  for (const py::handle group : optimizer.attr("param_groups")) {
+    const py::object params = group["params"];
+    for (Py_ssize_t i = 0; i < PyObject_Size(params.ptr());) {
+      const py::object parameter = params[py::int_(i)];
+      if (stepped.insert(parameter.ptr()).second || replacing.count(parameter.ptr()) == 0) {
+        ++i;
+        continue;
+      }
+      params.attr("pop")(i);
+      if (group.contains("param_names")) group["param_names"].attr("pop")(i);
+      // LBFGS keeps one vector of all: its length is another now.
+      if (py::hasattr(optimizer, "_numel_cache")) {
+        optimizer.attr("_numel_cache") = py::none();
+        state.attr("clear")();
+      }
+    }
+  }
   for (const auto& [old, value] : now) {
     if (stepped.count(old) != 0 || !state.contains(py::handle(old))) continue;
     const py::object kept = state.attr("pop")(py::handle(old));

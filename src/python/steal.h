@@ -1,6 +1,7 @@
 /// What CPython's functions give away: a new reference, or null and an error set.
 #pragma once
 
+#include <pthread.h>
 #include <pybind11/pybind11.h>
 
 namespace ramet::python {
@@ -17,9 +18,11 @@ class RecursionGuard {
  public:
   RecursionGuard() {
     if (Py_EnterRecursiveCall(" while cloning plain state") != 0) throw pybind11::error_already_set();
-    if (++depth_ <= most) return;
+    ++depth_;
+    if (depth_ <= most && (depth_ < 64 || has_stack())) return;
+    const int depth = depth_;
     leave();
-    PyErr_Format(PyExc_RecursionError, "clone: plain state is nested more than %d deep", most);
+    PyErr_Format(PyExc_RecursionError, "clone: plain state is nested %d deep, for which there is no stack", depth);
     throw pybind11::error_already_set();
   }
   ~RecursionGuard() { leave(); }
@@ -32,6 +35,25 @@ class RecursionGuard {
   static void leave() {
     --depth_;
     Py_LeaveRecursiveCall();
+  }
+
+  /// Threads may have stacks of any size.
+  static bool has_stack() {
+#ifdef __GLIBC__
+    static thread_local const char* const lowest = [] {
+      pthread_attr_t attributes;
+      void* address = nullptr;
+      std::size_t size = 0;
+      if (pthread_getattr_np(pthread_self(), &attributes) != 0) return static_cast<const char*>(nullptr);
+      pthread_attr_getstack(&attributes, &address, &size);
+      pthread_attr_destroy(&attributes);
+      return static_cast<const char*>(address);
+    }();
+    constexpr std::size_t reserve = 96 << 10;
+    return reinterpret_cast<const char*>(__builtin_frame_address(0)) > lowest + reserve;
+#else
+    return true;
+#endif
   }
 
   static inline thread_local int depth_ = 0;

@@ -285,7 +285,10 @@ TypeFacts Types::inspect_module(py::handle type, TypeFacts facts) const {
   const bool reduces = same_attribute(type, object, "__reduce_ex__") && same_attribute(type, object, "__reduce__") &&
                        !attribute(type, "__getnewargs__") && !attribute(type, "__getnewargs_ex__") &&
                        !known().dispatch_table.contains(type);
-  if (!reduces || has_contents(reinterpret_cast<PyTypeObject*>(type.ptr()))) return facts;
+  if (!reduces || has_contents(reinterpret_cast<PyTypeObject*>(type.ptr()))) {
+    facts.shape = Shape::leaf;
+    return facts;
+  }
   facts.shape = Shape::module;
   facts.getstate = !facts.parametrized && !same_attribute(type, known().module, "__getstate__");
   // torch.nn's own ones add attributes that old pickles lack, but an RNN's sets up its flat weights.

@@ -155,9 +155,13 @@ void Walker::expand_module(NodeId node, bool registered_only) {
   if (getstate) complete_identities();
   walk_.items[node].extra = getstate ? walk_.items[node].object.attr("__getstate__")() : dict_of(object);
   PyObject* dict = walk_.items[node].extra.ptr();
-  if (!PyDict_CheckExact(dict)) {
+  // A state in a form of its own: the module is copied through that, and its tensors by the plan.
+  const bool own_form = !PyDict_CheckExact(dict) || (getstate && PyDict_Contains(dict, names.parameters) == 0);
+  if (own_form) {
     walk_.items[node].shape = Shape::leaf;
-    return;
+    walk_.items[node].extra = dict_of(object);
+    dict = walk_.items[node].extra.ptr();
+    registered_only = true;
   }
   expect_references(dict, 2);
   if (!getstate && !options_.in_place) registered_only = registered_only || copies_itself(node, dict);

@@ -1,6 +1,7 @@
 """init: fresh values as if the modules were built anew, on a scratch clone, with ties, and what is refused."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -293,12 +294,17 @@ class TestInitializer:
         assert memo[id(source)] is clone
         assert memo[id(source.head.weight)] is clone.head.weight
 
-    def test_of_transformers(self) -> None:
+    @pytest.mark.parametrize("loaded", [False, True])
+    def test_of_transformers(self, loaded: bool, tmp_path: Path) -> None:
         transformers = pytest.importorskip("transformers")
         config = transformers.BertConfig(
             vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
         )
         source = transformers.BertForMaskedLM(config)
+        if loaded:  # which marks what was loaded, and initialisers pass that by
+            source.save_pretrained(tmp_path)
+            source = transformers.BertForMaskedLM.from_pretrained(tmp_path)
+            assert source.bert.embeddings.word_embeddings.weight._is_hf_initialized
         with torch.no_grad():
             for parameter in source.parameters():
                 parameter.fill_(5)

@@ -473,3 +473,34 @@ def test_contents_that_cannot_all_be_replaced_are_an_error():
     with pytest.raises(ramet.PlanError, match=r"^assign: 'cache' is of type 'Cached', whose contents cannot"):
         ramet.assign(model, {"head.weight": torch.zeros(6, 4)})
     assert model.cache.current is model.cache["weight"] is model.head.weight is before
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_optimizer_that_keeps_one_vector_of_all_goes_on_as_one_made_anew(begun):
+    def losses(model, optimizer):
+        def closure():
+            optimizer.zero_grad()
+            loss = model(torch.ones(4, 2)).sub(3).pow(2).sum()
+            loss.backward()
+            return loss
+
+        return [optimizer.step(closure).item() for _ in range(3)]
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=2)
+    if begun:
+        losses(model, optimizer)
+    ramet.tie((model, optimizer), "0.0.weight", "0.1.weight")
+    other = ramet.clone(model)
+    fresh = torch.optim.LBFGS(other.parameters(), lr=0.1, max_iter=2)
+    assert losses(model, optimizer) == losses(other, fresh)
+
+
+def test_the_names_that_an_optimizer_keeps_go_with_the_parameters():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = torch.optim.SGD(model.named_parameters(), lr=1.0)
+    ramet.tie((model, optimizer), "0.0.weight", "0.1.weight")
+    group = optimizer.param_groups[0]
+    assert group["param_names"] == ["0.weight", "0.bias", "1.bias"]
+    assert [id(p) for p in group["params"]] == [id(p) for p in model.parameters()]

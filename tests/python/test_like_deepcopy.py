@@ -5,6 +5,7 @@ import copyreg
 import dataclasses
 import enum
 import functools
+import subprocess
 import sys
 import types
 import weakref
@@ -480,9 +481,95 @@ def test_what_is_nested_too_deep_is_an_error(make, limit):
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(limit)
     try:
-        with pytest.raises(RecursionError, match=r"while cloning plain state|nested more than 4000 deep"):
+        with pytest.raises(RecursionError, match=r"while cloning plain state|for which there is no stack"):
             ramet.clone(net)
     finally:
         sys.setrecursionlimit(before)
         while not isinstance(net.deep, int):  # to free it at once would nest as deep
             net.deep = next(iter(net.deep.values() if isinstance(net.deep, dict) else net.deep))
+
+
+class Reducing(nn.Module):
+    """Parameters of its own and a child; its classes below are pickled each in a way of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(2))
+        self.fc = nn.Linear(2, 2)
+
+
+def rebuilt(cls, state):
+    made = cls.__new__(cls)
+    made.__dict__.update(state)
+    return made
+
+
+class ByReduce(Reducing):
+    def __reduce__(self):
+        return rebuilt, (type(self), self.__dict__)
+
+
+class ByArguments(Reducing):
+    def __new__(cls, size=1):
+        return object.__new__(cls)
+
+    def __getnewargs__(self):
+        return (1,)
+
+
+class ByTuple(Reducing):
+    def __getstate__(self):
+        return (self.__dict__.copy(), "version 1")
+
+    def __setstate__(self, state):
+        self.__dict__.update(state[0])
+
+
+class ItemsToo(dict, Reducing):
+    __hash__ = object.__hash__
+
+    def __init__(self):
+        Reducing.__init__(self)
+        self["a"] = [1]
+
+
+@pytest.mark.parametrize("cls", [ByReduce, ByArguments, ByTuple, ItemsToo])
+def test_rules_reach_all_of_a_module_that_is_pickled_in_a_way_of_its_own(cls):
+    model = nn.Sequential(cls(), nn.ParameterList([torch.ones(1)]))
+    model[1][0] = model[0].w
+    assert list(ramet.plan(model)) == ["0.w", "0.fc.weight", "0.fc.bias", "1.0"]
+    assert [tie.names for tie in ramet.catalog(model)] == [("0.w", "1.0")]
+    clone = ramet.clone(model)
+    assert type(clone[0]) is cls and clone[0].w is clone[1][0] is not model[0].w
+    assert torch.equal(clone[0].fc.weight, model[0].fc.weight)
+    shared = ramet.clone(model, share=cls)
+    assert shared[0].w is model[0].w and shared[0].fc.weight is model[0].fc.weight and shared[0] is not model[0]
+    assert ramet.clone(model, share="0.fc")[0].fc.bias is model[0].fc.bias
+    assert not any(p.requires_grad for p in ramet.clone(model, freeze=True).parameters())
+    assert all(p.dtype == torch.float64 for p in ramet.clone(model, dtype=torch.float64).parameters())
+    assert all(p.is_meta for p in ramet.clone(model, meta=True).parameters())
+
+
+SMALL_STACK = """
+import sys, threading, torch, ramet
+model = torch.nn.Linear(1, 1)
+model.deep = []
+for _ in range(3500):
+    model.deep = [model.deep]
+sys.setrecursionlimit(20_000)
+def clone():
+    try:
+        ramet.clone(model)
+    except RecursionError as error:
+        print(error)
+threading.stack_size(512 << 10)
+thread = threading.Thread(target=clone)
+thread.start()
+thread.join()
+"""
+
+
+def test_a_thread_with_a_small_stack_gets_an_error_too():
+    done = subprocess.run([sys.executable, "-c", SMALL_STACK], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("for which there is no stack\n")
