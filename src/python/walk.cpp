@@ -141,8 +141,8 @@ void Walker::expand(NodeId node) {
   if (graph_.nodes[node].fate != core::Fate::held) expand_state(node);
 }
 
-void Walker::expand_module(NodeId node, bool registered_only) {
-  const ModuleNames& names = ModuleNames::get();
+// Finds the module's __dict__, or what stands for it; true if only what is registered there is gone through.
+bool Walker::open_module(NodeId node, bool registered_only) {
   PyObject* object = walk_.items[node].object.ptr();
   const TypeFacts facts = walk_.types.of(Py_TYPE(object));
   if (facts.sharded && graph_.nodes[node].fate == core::Fate::cloned) {
@@ -155,17 +155,23 @@ void Walker::expand_module(NodeId node, bool registered_only) {
   if (getstate) complete_identities();
   walk_.items[node].extra = getstate ? walk_.items[node].object.attr("__getstate__")() : dict_of(object);
   PyObject* dict = walk_.items[node].extra.ptr();
-  // A state in a form of its own: the module is copied through that, and its tensors by the plan.
-  const bool own_form = !PyDict_CheckExact(dict) || (getstate && PyDict_Contains(dict, names.parameters) == 0);
-  if (own_form) {
+  if (!PyDict_CheckExact(dict) || (getstate && PyDict_Contains(dict, ModuleNames::get().parameters) == 0)) {
+    // A state in a form of its own: the module is copied through that, and its tensors by the plan.
     walk_.items[node].shape = Shape::leaf;
     walk_.items[node].extra = dict_of(object);
-    dict = walk_.items[node].extra.ptr();
     registered_only = true;
+  } else if (!getstate && !registered_only && !options_.in_place) {
+    registered_only = copies_itself(node, dict);
   }
-  expect_references(dict, 2);
-  if (!getstate && !options_.in_place) registered_only = registered_only || copies_itself(node, dict);
-  if (!registered_only && draft(node)) dict = walk_.items[node].extra.ptr();
+  return registered_only;
+}
+
+void Walker::expand_module(NodeId node, bool registered_only) {
+  const ModuleNames& names = ModuleNames::get();
+  registered_only = open_module(node, registered_only);
+  expect_references(walk_.items[node].extra.ptr(), 2);
+  if (!registered_only) draft(node);
+  PyObject* const dict = walk_.items[node].extra.ptr();
   const Owner owner = owner_of(node);
   bool drop_compiled = false;
   for (const auto& [key, value] : gathered(dict)) {

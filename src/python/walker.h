@@ -46,6 +46,7 @@ class Walker {
   bool is_container(PyObject* object);
   void expand_session(core::NodeId node);
   void make_member(core::Slot& slot);
+  bool open_module(core::NodeId node, bool registered_only);
   void expand_module(core::NodeId node, bool registered_only);
   void expand_state(core::NodeId node);
   void expand_dict(core::NodeId node, PyObject* dict);
