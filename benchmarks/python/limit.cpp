@@ -9,16 +9,16 @@
 #include <utility>
 #include <vector>
 
+#include "python/collection.h"
+#include "python/steal.h"
+
 namespace py = pybind11;
 
 namespace {
 
+using ramet::python::CollectionPause;
+using ramet::python::steal;
 using Entries = std::vector<std::pair<PyObject*, PyObject*>>;
-
-py::object steal(PyObject* made) {
-  if (made == nullptr) throw py::error_already_set();
-  return py::reinterpret_steal<py::object>(made);
-}
 
 py::object dict_of(py::handle module) { return steal(PyObject_GenericGetDict(module.ptr(), nullptr)); }
 
@@ -72,20 +72,6 @@ py::object copied_tensors(PyObject* parameters) {
   }
   return copy;
 }
-
-/// No collection while it lives: most of the time of many new objects would go there.
-class CollectionPause {
- public:
-  CollectionPause() : was_enabled_(PyGC_Disable()) {}
-  ~CollectionPause() {
-    if (was_enabled_ != 0) PyGC_Enable();
-  }
-  CollectionPause(const CollectionPause&) = delete;
-  CollectionPause& operator=(const CollectionPause&) = delete;
-
- private:
-  int was_enabled_;
-};
 
 /// Each with a __dict__ and containers of its own, and new parameters.
 py::list cloned(const py::list& modules) {
